@@ -24,7 +24,7 @@ impl Follower {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(context)?;
         let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, directory, events).context(context)?;
-        let inotify = AsyncFd::new(fd).context(context)?;
+        let inotify = AsyncFd::register(fd).context(context)?;
         Ok(Self { inotify, ended, until })
     }
 
