@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use davit_types::{Context, Error, Result};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 /// Wakes a reader when there may be more to read.
 pub(super) struct Follower {
-    inotify: AsyncFd<std::os::fd::OwnedFd>,
+    /// tokio's pipe reader takes any fd that epoll can watch.
+    inotify: pipe::Receiver,
     ended: watch::Receiver<bool>,
     until: Option<i64>,
 }
@@ -24,7 +25,7 @@ impl Follower {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(context)?;
         let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, directory, events).context(context)?;
-        let inotify = AsyncFd::register(fd).context(context)?;
+        let inotify = pipe::Receiver::from_owned_fd_unchecked(fd).context(context)?;
         Ok(Self { inotify, ended, until })
     }
 
@@ -47,9 +48,10 @@ impl Follower {
         };
         tokio::select! {
             ready = self.inotify.readable() => {
-                let mut guard = ready.context(|| "follow log")?;
-                drain(guard.get_inner());
-                guard.clear_ready();
+                ready.context(|| "follow log")?;
+                // Which events they were does not matter.
+                let mut events = [0; 4096];
+                while self.inotify.try_read(&mut events).is_ok_and(|length| length > 0) {}
             }
             // Ended, or the sender is gone: has_ended() tells.
             _ = self.ended.changed() => {}
@@ -57,12 +59,6 @@ impl Follower {
         }
         Ok(())
     }
-}
-
-/// Reads the events away; which ones they were does not matter.
-fn drain(fd: &std::os::fd::OwnedFd) {
-    let mut buffer = [0; 4096];
-    while rustix::io::read(fd, &mut buffer).is_ok_and(|length| length > 0) {}
 }
 
 fn remaining(until: i64) -> Duration {
