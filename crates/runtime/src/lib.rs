@@ -1,1 +1,13 @@
-//! placeholder
+//! The OCI runtime as a library: from a bundle's configuration to a process that waits in its
+//! namespaces, cgroup and root for the word to execute its program.
+//!
+//! Synchronous and single-threaded; it is linked into the static shim. The way of one container:
+//! [`plan`] decides (pure, everything validated before a process exists), `parent` makes the cgroup
+//! and the child, `init` runs the named steps inside it, [`state`] remembers. A failing step comes
+//! back as a [`Failure`] and nothing is left behind.
+
+mod failure;
+pub mod request;
+
+pub use davit_sys::startsync::Failure;
+pub use request::{Created, CreateRequest, ExecRequest, StartHandle, Stdio};

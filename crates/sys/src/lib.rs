@@ -1,1 +1,17 @@
-//! placeholder
+//! Kernel interfaces: the only crate of Davit with `unsafe` code.
+//!
+//! One file per topic of the kernel, in the kernel's words. Nothing in here knows what a container is.
+
+pub mod clone;
+pub mod epoll;
+pub mod fdpass;
+pub mod inotify;
+pub mod mount;
+pub mod pidfd;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
+pub mod signal;
+pub mod spawn;
+pub mod startsync;
+pub mod timerfd;

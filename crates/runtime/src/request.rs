@@ -1,0 +1,97 @@
+//! What the runtime is asked for and what it gives back.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use davit_types::oci::runtime::{Process, Spec};
+
+/// A container to be created.
+#[derive(Debug)]
+pub struct CreateRequest<'a> {
+    /// Its id; names its state directory below `root`.
+    pub id: &'a str,
+    /// The bundle's directory: a relative `root.path` starts here.
+    pub bundle: &'a Path,
+    /// The runtime's state directory (`--root`).
+    pub root: &'a Path,
+    /// The configuration.
+    pub spec: Spec,
+    /// Standard streams.
+    pub stdio: Stdio,
+    /// Where compiled seccomp filters are kept; absent: compile each time.
+    pub seccomp_cache: Option<&'a Path>,
+}
+
+/// A further process in a container.
+#[derive(Debug)]
+pub struct ExecRequest<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The runtime's state directory (`--root`).
+    pub root: &'a Path,
+    /// The process.
+    pub process: Process,
+    /// Standard streams.
+    pub stdio: Stdio,
+    /// Where compiled seccomp filters are kept; absent: compile each time.
+    pub seccomp_cache: Option<&'a Path>,
+}
+
+/// Standard streams of a process.
+#[derive(Debug)]
+pub enum Stdio {
+    /// Those of the caller.
+    Inherit,
+    /// These.
+    Files {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A pty made in the container's devpts; its master is in [`Created::console_master`]. Its size
+    /// is the process' `consoleSize`.
+    Terminal,
+}
+
+/// A process that is set up and waits to be released.
+#[derive(Debug)]
+pub struct Created {
+    /// Its pid in the caller's pid namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// What releases it.
+    pub start: StartHandle,
+    /// Master of its terminal, when asked for with [`Stdio::Terminal`].
+    pub console_master: Option<OwnedFd>,
+}
+
+/// The starter's end of [`davit_sys::startsync`]; dropped unreleased, it ends the process.
+///
+/// It is close-on-exec: whoever hands it to the next program clears that flag.
+#[derive(Debug)]
+pub struct StartHandle(pub OwnedFd);
+
+impl StartHandle {
+    /// Lets the process execute its program and waits until it does.
+    ///
+    /// # Errors
+    /// The child's failed step, or that of talking to it.
+    pub fn start(&self) -> Result<(), crate::Failure> {
+        let failed = |error| crate::failure::io("start", "container process", &error);
+        davit_sys::startsync::release(self.as_fd()).map_err(failed)?;
+        match davit_sys::startsync::outcome(self.as_fd()).map_err(failed)? {
+            None => Ok(()),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+impl AsFd for StartHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

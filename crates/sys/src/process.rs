@@ -1,0 +1,132 @@
+//! What a process does to itself just before it becomes another program.
+
+#![allow(unsafe_code, reason = "kernel calls; see the crate documentation")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Sets every signal's disposition to the default and unblocks all of them.
+///
+/// # Errors
+/// None are known.
+pub fn reset_signals() -> io::Result<()> {
+    const SIGNALS: i32 = 64;
+    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags; both calls only read their argument.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=SIGNALS {
+            // Refused for KILL, STOP and those the C library keeps for itself, which it doesn't set.
+            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// What reading `/proc/self/fd` says on kernels before 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: only changes descriptor flags.
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        if let Some(fd) = number.filter(|&fd| i64::from(fd) >= i64::from(first)) {
+            // SAFETY: only changes a descriptor flag; EBADF for the directory's own is harmless.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Makes `fd` the descriptor `number` (0, 1 or 2), kept across exec.
+///
+/// # Errors
+/// What `dup2` says.
+pub fn dup_to(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: replaces a standard stream on purpose; Rust's standard streams borrow them by number.
+    let result = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if fd.as_raw_fd() == number {
+        // dup2 of itself leaves the close-on-exec flag.
+        // SAFETY: only changes a descriptor flag.
+        unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+    }
+    Ok(())
+}
+
+/// Replaces the program. Only returns on failure, with why.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv, envp) = (pointers(args), pointers(env));
+    // SAFETY: both vectors are null-terminated arrays of C strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends the process at once: no destructors, no exit handlers. For the child of a clone.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` is always safe to call.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sets the execution domain (`personality(2)`).
+///
+/// # Errors
+/// `EINVAL` for an unknown one.
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: only changes a flag word of this process.
+    let result = unsafe { libc::personality(persona as libc::c_ulong) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives the process a session keyring of its own named `name`, so that it doesn't see its
+/// starter's keys.
+///
+/// # Errors
+/// `ENOSYS` without keyrings in the kernel; `EDQUOT` over the user's quota.
+pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: the kernel copies the C string.
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Brings the loopback interface of the current network namespace up.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` over the namespace.
+pub fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: an all-zero `ifreq` is valid, and its flags member is what SIOCSIFFLAGS reads.
+    let result = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
