@@ -1,1 +1,16 @@
-//! placeholder
+//! Networks of containers: bridge, addresses, published ports, firewall.
+//!
+//! Everything is done in process, by netlink. The kernel is the truth about what exists, the
+//! containers' records (kept by the engine) are the truth about what should: [`Networks::recover`]
+//! brings the first in line with the second. All work happens in the network and mount namespace
+//! of the thread that calls, and the netlink sockets stay in that of [`Networks::open`].
+
+mod config;
+pub mod files;
+mod networks;
+mod sandbox;
+
+pub use config::Config;
+pub use ipnet::Ipv4Net;
+pub use networks::{NetworkInfo, Networks};
+pub use sandbox::{Endpoint, Mode, PortBinding, PortRequest, Protocol, Sandbox, SandboxSpec};

@@ -1,0 +1,48 @@
+//! What the daemon decides once about its networks: names, places, and the bridge's settings.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+/// The settings [`crate::Networks::open`] works by.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where network ids and the chosen subnet are kept (`<data-root>/network`).
+    pub state_dir: PathBuf,
+    /// Where network namespaces are pinned (`<exec-root>/netns`).
+    pub netns_dir: PathBuf,
+    /// Interface name of the default bridge.
+    pub bridge_name: String,
+    /// The bridge's own address and its subnet (`--bip`); absent: the first free pool.
+    pub bridge_ip: Option<Ipv4Net>,
+    /// Name of the nftables table, which is ours alone.
+    pub table: String,
+    /// MTU of the bridge and of the containers' interfaces.
+    pub mtu: u16,
+    /// The host address ports are published on unless a request names one.
+    pub default_host_ip: IpAddr,
+    /// Whether containers of the default bridge may talk to each other.
+    pub icc: bool,
+    /// Whether traffic that leaves the bridge gets the host's source address.
+    pub ip_masq: bool,
+    /// `false`: no bridge and no firewall table are made (`--bridge none`).
+    pub enabled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/davit/network"),
+            netns_dir: PathBuf::from("/run/davit/netns"),
+            bridge_name: "davit0".to_owned(),
+            bridge_ip: None,
+            table: "davit".to_owned(),
+            mtu: 1500,
+            default_host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            icc: true,
+            ip_masq: true,
+            enabled: true,
+        }
+    }
+}
