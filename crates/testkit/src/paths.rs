@@ -1,0 +1,49 @@
+//! Where the programs under test and the cached images are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The checkout's top directory.
+pub fn workspace() -> PathBuf {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir.ancestors().nth(2).unwrap_or(crate_dir).to_path_buf()
+}
+
+/// Cargo's target directory.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Where images and the registry's storage are kept between runs (`DAVIT_TEST_CACHE`, else
+/// `testkit` in the target directory).
+pub fn cache_dir() -> PathBuf {
+    env::var_os("DAVIT_TEST_CACHE").map_or_else(|| target_dir().join("testkit"), PathBuf::from)
+}
+
+/// Where sandboxes put their directories (`DAVIT_TEST_DIR`, else /tmp): short, because the path of
+/// a unix socket has at most 107 bytes.
+pub fn sandbox_base() -> PathBuf {
+    env::var_os("DAVIT_TEST_DIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
+/// The `davit` program: `DAVIT_BIN`, else the debug build.
+pub fn davit() -> PathBuf {
+    env::var_os("DAVIT_BIN").map_or_else(|| target_dir().join("debug/davit"), PathBuf::from)
+}
+
+/// The `davit-shim` program: `DAVIT_SHIM`, else the static debug build.
+pub fn shim() -> PathBuf {
+    env::var_os("DAVIT_SHIM").map_or_else(
+        || target_dir().join("x86_64-unknown-linux-musl/debug/davit-shim"),
+        PathBuf::from,
+    )
+}
+
+/// Looks `name` up in `PATH` and the administrator's directories.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}

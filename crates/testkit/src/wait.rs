@@ -1,0 +1,35 @@
+//! Waiting for something to become true, with a limit and a name in the error.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Calls `check` until it returns a value, at most for `limit`. `what` completes the sentence
+/// "waited 5 s for ...".
+pub fn until<T>(
+    limit: Duration,
+    what: &str,
+    mut check: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(value) = check()? {
+            return Ok(value);
+        }
+        if start.elapsed() >= limit {
+            bail!("waited {} s for {what}", limit.as_secs_f32());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+/// [`until`] for a condition without a value.
+pub fn until_true(
+    limit: Duration,
+    what: &str,
+    mut check: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    until(limit, what, || Ok(check()?.then_some(())))
+}
