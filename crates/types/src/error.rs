@@ -31,7 +31,8 @@ pub enum Kind {
 
 /// An error with its chain of causes.
 ///
-/// `Display` prints the message alone, `{:#}` the whole chain joined with `": "`.
+/// `Display` prints the message alone, `{:#}` the whole chain joined with `": "`, system errors in
+/// the words that Docker's clients match on.
 pub struct Error {
     kind: Kind,
     message: String,
@@ -104,12 +105,22 @@ impl fmt::Display for Error {
         if f.alternate() {
             let mut cause = self.source();
             while let Some(error) = cause {
-                write!(f, ": {error}")?;
+                write!(f, ": {}", system_text(&error.to_string()))?;
                 cause = error.source();
             }
         }
         Ok(())
     }
+}
+
+/// A system error's text as Docker's clients know it (`no such file or directory`), whatever the
+/// library that reported it (`No such file or directory (os error 2)`); other texts as they are.
+fn system_text(text: &str) -> String {
+    let Some(end) = text.rfind(" (os error ") else { return text.to_owned() };
+    let mut letters = text[..end].chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().collect::<String>() + letters.as_str()
+    })
 }
 
 impl fmt::Debug for Error {
