@@ -57,7 +57,7 @@ pub fn resolve(host_config: &HostConfig) -> Result<Vec<HostDevice>> {
         collect(Path::new("/dev"), &mut devices)?;
         return Ok(devices);
     }
-    for mapping in host_config.devices.iter().flatten() {
+    for mapping in host_config.resources.devices.iter().flatten() {
         resolve_mapping(mapping, &mut devices)?;
     }
     Ok(devices)

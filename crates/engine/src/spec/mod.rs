@@ -43,9 +43,8 @@ pub fn oci_spec(input: &SpecInput<'_>) -> Result<Value> {
             spec["domainname"] = json!(input.config.domainname);
         }
     }
-    if let Some(annotations) = input.host_config.annotations.as_ref().filter(|map| !map.is_empty())
-    {
-        spec["annotations"] = json!(annotations);
+    if !input.host_config.annotations.is_empty() {
+        spec["annotations"] = json!(input.host_config.annotations);
     }
     Ok(spec)
 }
@@ -107,7 +106,7 @@ fn sysctls(input: &SpecInput<'_>) -> Map<String, Value> {
         sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), json!("0"));
         sysctls.insert("net.ipv4.ping_group_range".to_owned(), json!("0 2147483647"));
     }
-    for (key, value) in input.host_config.sysctls.iter().flatten() {
+    for (key, value) in &input.host_config.sysctls {
         sysctls.insert(key.clone(), json!(value));
     }
     sysctls

@@ -7,7 +7,7 @@ use super::{Mount, Namespace, SharedMemory, SpecInput};
 /// `mounts` of the spec, in mount order.
 pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Value> {
     let privileged = input.host_config.privileged;
-    let tmpfs = input.host_config.tmpfs.iter().flatten().map(|(path, options)| tmpfs(path, options));
+    let tmpfs = input.host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options));
     let extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).collect();
     let hidden = |destination: &str| extra.iter().any(|mount| mount.destination.as_os_str() == destination);
 

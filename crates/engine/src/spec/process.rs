@@ -21,7 +21,7 @@ pub(super) fn container_process(input: &SpecInput<'_>, capabilities: &[String]) 
         "oomScoreAdj": host_config.oom_score_adj,
         "noNewPrivileges": no_new_privileges(host_config)?,
     });
-    let limits = rlimits(host_config.ulimits.as_deref().unwrap_or_default())?;
+    let limits = rlimits(host_config.resources.ulimits.as_deref().unwrap_or_default())?;
     if !limits.is_empty() {
         process["rlimits"] = json!(limits);
     }
@@ -83,7 +83,7 @@ pub fn exec_process(input: &ExecInput<'_>) -> Result<Value> {
         "oomScoreAdj": input.host_config.oom_score_adj,
         "noNewPrivileges": no_new_privileges(input.host_config)?,
     });
-    let limits = rlimits(input.host_config.ulimits.as_deref().unwrap_or_default())?;
+    let limits = rlimits(input.host_config.resources.ulimits.as_deref().unwrap_or_default())?;
     if !limits.is_empty() {
         process["rlimits"] = json!(limits);
     }

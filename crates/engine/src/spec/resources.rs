@@ -1,6 +1,6 @@
 //! Limits: HostConfig's resources in the words of the runtime specification.
 
-use davit_api::container::{HostConfig, ThrottleDevice, WeightDevice};
+use davit_api::container::{Resources, ThrottleDevice, WeightDevice};
 use davit_types::{Context, Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ const CPU_PERIOD: i64 = 100_000;
 
 /// `linux.resources`.
 pub(super) fn resources(input: &SpecInput<'_>) -> Result<Value> {
-    let mut resources = limits(input.host_config)?;
+    let mut resources = limits(&input.host_config.resources)?;
     resources["devices"] = json!(device_rules(input)?);
     Ok(resources)
 }
@@ -20,51 +20,51 @@ pub(super) fn resources(input: &SpecInput<'_>) -> Result<Value> {
 ///
 /// # Errors
 /// A block device that does not exist.
-pub(crate) fn limits(host_config: &HostConfig) -> Result<Value> {
+pub(crate) fn limits(wanted: &Resources) -> Result<Value> {
     let mut resources = json!({
-        "memory": memory(host_config), "cpu": cpu(host_config), "blockIO": block_io(host_config)?,
+        "memory": memory(wanted), "cpu": cpu(wanted), "blockIO": block_io(wanted)?,
     });
-    if let Some(limit) = host_config.pids_limit.filter(|limit| *limit != 0) {
+    if let Some(limit) = wanted.pids_limit.filter(|limit| *limit != 0) {
         resources["pids"] = json!({ "limit": limit.max(-1) });
     }
     Ok(resources)
 }
 
-fn memory(host_config: &HostConfig) -> Map<String, Value> {
+fn memory(wanted: &Resources) -> Map<String, Value> {
     let mut memory = Map::new();
     let mut set = |key: &str, value: i64| {
         if value != 0 {
             memory.insert(key.to_owned(), json!(value));
         }
     };
-    set("limit", host_config.memory);
-    set("reservation", host_config.memory_reservation);
-    set("swap", host_config.memory_swap);
-    if let Some(swappiness) = host_config.memory_swappiness.filter(|value| *value >= 0) {
+    set("limit", wanted.memory);
+    set("reservation", wanted.memory_reservation);
+    set("swap", wanted.memory_swap);
+    if let Some(swappiness) = wanted.memory_swappiness.filter(|value| *value >= 0) {
         memory.insert("swappiness".to_owned(), json!(swappiness));
     }
-    memory.insert("disableOOMKiller".to_owned(), json!(host_config.oom_kill_disable == Some(true)));
+    memory.insert("disableOOMKiller".to_owned(), json!(wanted.oom_kill_disable == Some(true)));
     memory
 }
 
-fn cpu(host_config: &HostConfig) -> Map<String, Value> {
+fn cpu(wanted: &Resources) -> Map<String, Value> {
     let mut cpu = Map::new();
     let mut set = |key: &str, value: i64| {
         if value != 0 {
             cpu.insert(key.to_owned(), json!(value));
         }
     };
-    set("shares", host_config.cpu_shares);
-    if host_config.nano_cpus > 0 {
+    set("shares", wanted.cpu_shares);
+    if wanted.nano_cpus > 0 {
         set("period", CPU_PERIOD);
-        set("quota", host_config.nano_cpus / (1_000_000_000 / CPU_PERIOD));
+        set("quota", wanted.nano_cpus / (1_000_000_000 / CPU_PERIOD));
     } else {
-        set("period", host_config.cpu_period);
-        set("quota", host_config.cpu_quota);
+        set("period", wanted.cpu_period);
+        set("quota", wanted.cpu_quota);
     }
-    set("realtimePeriod", host_config.cpu_realtime_period);
-    set("realtimeRuntime", host_config.cpu_realtime_runtime);
-    for (key, value) in [("cpus", &host_config.cpuset_cpus), ("mems", &host_config.cpuset_mems)] {
+    set("realtimePeriod", wanted.cpu_realtime_period);
+    set("realtimeRuntime", wanted.cpu_realtime_runtime);
+    for (key, value) in [("cpus", &wanted.cpuset_cpus), ("mems", &wanted.cpuset_mems)] {
         if !value.is_empty() {
             cpu.insert(key.to_owned(), json!(value));
         }
@@ -72,18 +72,18 @@ fn cpu(host_config: &HostConfig) -> Map<String, Value> {
     cpu
 }
 
-fn block_io(host_config: &HostConfig) -> Result<Map<String, Value>> {
+fn block_io(wanted: &Resources) -> Result<Map<String, Value>> {
     let mut block_io = Map::new();
-    if host_config.blkio_weight != 0 {
-        block_io.insert("weight".to_owned(), json!(host_config.blkio_weight));
+    if wanted.blkio_weight != 0 {
+        block_io.insert("weight".to_owned(), json!(wanted.blkio_weight));
     }
-    let weights = host_config.blkio_weight_device.iter().flatten().map(weight_device);
+    let weights = wanted.blkio_weight_device.iter().flatten().map(weight_device);
     insert_list(&mut block_io, "weightDevice", weights)?;
     for (key, list) in [
-        ("throttleReadBpsDevice", &host_config.blkio_device_read_bps),
-        ("throttleWriteBpsDevice", &host_config.blkio_device_write_bps),
-        ("throttleReadIOPSDevice", &host_config.blkio_device_read_i_ops),
-        ("throttleWriteIOPSDevice", &host_config.blkio_device_write_i_ops),
+        ("throttleReadBpsDevice", &wanted.blkio_device_read_bps),
+        ("throttleWriteBpsDevice", &wanted.blkio_device_write_bps),
+        ("throttleReadIOPSDevice", &wanted.blkio_device_read_iops),
+        ("throttleWriteIOPSDevice", &wanted.blkio_device_write_iops),
     ] {
         insert_list(&mut block_io, key, list.iter().flatten().map(throttle_device))?;
     }
@@ -129,7 +129,7 @@ fn device_rules(input: &SpecInput<'_>) -> Result<Vec<Value>> {
     rules.extend(allowed.map(|(major, minor)| rule(true, major, minor)));
     rules.push(rule(false, 10, 229)); // fuse
     rules.extend(input.devices.iter().map(super::devices::HostDevice::rule));
-    for text in input.host_config.device_cgroup_rules.iter().flatten() {
+    for text in input.host_config.resources.device_cgroup_rules.iter().flatten() {
         rules.push(cgroup_rule(text)?);
     }
     Ok(rules)
