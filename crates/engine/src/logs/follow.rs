@@ -18,7 +18,11 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Watches the log's directory, so that a file that is rotated away and made anew is seen.
-    pub(super) fn new(path: &Path, ended: watch::Receiver<bool>, until: Option<i64>) -> Result<Self> {
+    pub(super) fn new(
+        path: &Path,
+        ended: watch::Receiver<bool>,
+        until: Option<i64>,
+    ) -> Result<Self> {
         let context = || format!("follow log {}", path.display());
         let directory =
             path.parent().ok_or_else(|| Error::internal("a log file has no directory"))?;

@@ -68,7 +68,8 @@ async fn run(
 ) -> Result<()> {
     let until = request.until;
     // Watched before the first read: what is written between them is not missed.
-    let mut follower = ended.map(|ended| follow::Follower::new(&request.path, ended, until)).transpose()?;
+    let mut follower =
+        ended.map(|ended| follow::Follower::new(&request.path, ended, until)).transpose()?;
     let path = request.path.clone();
     let open = tokio::task::spawn_blocking(move || Reader::open(request));
     let mut reader = open.await.context(|| format!("read log {}", path.display()))??;

@@ -156,7 +156,9 @@ impl Reader {
                 self.source = Source::Missing;
                 Ok(false)
             }
-            Err(error) => Err(error).context(|| format!("open log {}", self.request.path.display())),
+            Err(error) => {
+                Err(error).context(|| format!("open log {}", self.request.path.display()))
+            }
         }
     }
 
@@ -265,7 +267,9 @@ enum Tail {
 fn tail_offset(path: &Path, tail: u64) -> Result<Tail> {
     let context = || format!("search log {}", path.display());
     let file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Tail::Missing(tail)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Tail::Missing(tail));
+        }
         opened => opened.context(context)?,
     };
     let mut end = file.metadata().context(context)?.len();

@@ -124,8 +124,7 @@ fn normalise(field: &str, names: &[String]) -> Result<Vec<String>> {
             if upper == "ALL" || upper == "CAP_ALL" {
                 return Ok("ALL".to_owned());
             }
-            let full =
-                if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+            let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
             if NAMES.contains(&full.as_str()) {
                 return Ok(full);
             }

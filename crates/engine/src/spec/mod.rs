@@ -79,8 +79,7 @@ fn namespaces(input: &SpecInput<'_>) -> Vec<Value> {
         "private" => Namespace::Private,
         _ => Namespace::Host,
     };
-    let time =
-        if input.host.time_namespaces { Namespace::Private } else { Namespace::Host };
+    let time = if input.host.time_namespaces { Namespace::Private } else { Namespace::Host };
     [
         ("mount", &Namespace::Private),
         ("network", &input.network),

@@ -9,7 +9,8 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Value> {
     let privileged = input.host_config.privileged;
     let tmpfs = input.host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options));
     let extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).collect();
-    let hidden = |destination: &str| extra.iter().any(|mount| mount.destination.as_os_str() == destination);
+    let hidden =
+        |destination: &str| extra.iter().any(|mount| mount.destination.as_os_str() == destination);
 
     let mut mounts: Vec<Mount> = defaults(input, privileged);
     mounts.retain(|mount| !mount.destination.to_str().is_some_and(hidden));
@@ -48,15 +49,17 @@ fn defaults(input: &SpecInput<'_>, privileged: bool) -> Vec<Mount> {
 
 fn shared_memory(shm: &SharedMemory) -> Mount {
     let options = |last: &[String]| {
-        let mut options: Vec<String> =
-            ["nosuid", "noexec", "nodev"].map(str::to_owned).to_vec();
+        let mut options: Vec<String> = ["nosuid", "noexec", "nodev"].map(str::to_owned).to_vec();
         options.extend_from_slice(last);
         options
     };
     match shm {
-        SharedMemory::Private(size) => {
-            own("tmpfs", "shm", "/dev/shm", options(&["mode=1777".to_owned(), format!("size={size}")]))
-        }
+        SharedMemory::Private(size) => own(
+            "tmpfs",
+            "shm",
+            "/dev/shm",
+            options(&["mode=1777".to_owned(), format!("size={size}")]),
+        ),
         SharedMemory::Bind(path) => Mount {
             kind: "bind".to_owned(),
             source: path.clone(),
@@ -100,7 +103,9 @@ fn mount_value(mount: &Mount) -> Value {
 /// What the root's propagation has to be for the propagation that the mounts ask for.
 pub(super) fn rootfs_propagation(mounts: &[Mount]) -> Option<&'static str> {
     let asks = |names: [&str; 2]| {
-        mounts.iter().any(|mount| mount.options.iter().any(|option| names.contains(&option.as_str())))
+        mounts
+            .iter()
+            .any(|mount| mount.options.iter().any(|option| names.contains(&option.as_str())))
     };
     if asks(["shared", "rshared"]) {
         Some("shared")

@@ -141,8 +141,21 @@ fn no_new_privileges(host_config: &HostConfig) -> Result<bool> {
 
 fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Value>> {
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc",
-        "rss", "rtprio", "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     // -1 means unlimited, RLIM_INFINITY.
     let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);

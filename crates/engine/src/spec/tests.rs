@@ -51,12 +51,17 @@ fn a_default_container_has_dockers_defaults() {
     assert_eq!(spec["process"]["cwd"], "/");
     assert_eq!(spec["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
     assert!(spec["process"]["capabilities"].get("ambient").is_none());
-    let kinds: Vec<_> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| &n["type"]).collect();
+    let kinds: Vec<_> =
+        spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| &n["type"]).collect();
     assert_eq!(kinds, ["mount", "network", "time", "uts", "pid", "ipc"]);
     assert_eq!(spec["linux"]["namespaces"][1]["path"], "/run/netns/x");
     assert_eq!(spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"], "0");
-    assert_eq!(spec["linux"]["resources"]["devices"][0], json!({ "allow": false, "access": "rwm" }));
-    let sys = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap();
+    assert_eq!(
+        spec["linux"]["resources"]["devices"][0],
+        json!({ "allow": false, "access": "rwm" })
+    );
+    let sys =
+        spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap();
     assert_eq!(sys["options"], json!(["nosuid", "noexec", "nodev", "ro"]));
 }
 
@@ -81,7 +86,8 @@ fn the_document_is_one_of_the_runtime_specification() {
     assert_eq!(resources.memory().unwrap().swap(), Some(128 << 20));
     let process = parsed.process().as_ref().unwrap();
     assert_eq!(process.rlimits().as_ref().unwrap()[0].hard(), u64::MAX);
-    let tmpfs = parsed.mounts().as_ref().unwrap().iter().find(|m| m.destination() == Path::new("/t"));
+    let tmpfs =
+        parsed.mounts().as_ref().unwrap().iter().find(|m| m.destination() == Path::new("/t"));
     let options = tmpfs.unwrap().options().as_ref().unwrap();
     assert!(options.contains(&"exec".to_owned()) && !options.contains(&"noexec".to_owned()));
 }
@@ -129,14 +135,21 @@ fn the_default_seccomp_profile_depends_on_capabilities() {
     let names = |host_config: &HostConfig| -> Vec<String> {
         let spec = spec_of(&Config::default(), host_config).unwrap();
         let rules = spec["linux"]["seccomp"]["syscalls"].as_array().unwrap().clone();
-        let allowed = rules.iter().filter(|rule| rule["action"] == "SCMP_ACT_ALLOW" && rule.get("args").is_none());
-        allowed.flat_map(|rule| rule["names"].as_array().unwrap().clone()).map(|name| name.as_str().unwrap().to_owned()).collect()
+        let allowed = rules
+            .iter()
+            .filter(|rule| rule["action"] == "SCMP_ACT_ALLOW" && rule.get("args").is_none());
+        allowed
+            .flat_map(|rule| rule["names"].as_array().unwrap().clone())
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
     };
     let default = names(&HostConfig::default());
     assert!(default.contains(&"openat".to_owned()) && default.contains(&"chroot".to_owned()));
     assert!(!default.contains(&"mount".to_owned()) && !default.contains(&"clone".to_owned()));
     let admin = HostConfig { cap_add: Some(vec!["SYS_ADMIN".to_owned()]), ..HostConfig::default() };
-    assert!(names(&admin).contains(&"mount".to_owned()) && names(&admin).contains(&"clone".to_owned()));
+    assert!(
+        names(&admin).contains(&"mount".to_owned()) && names(&admin).contains(&"clone".to_owned())
+    );
     let unconfined = HostConfig {
         security_opt: Some(vec!["seccomp=unconfined".to_owned()]),
         ..HostConfig::default()
