@@ -15,3 +15,5 @@ pub mod signal;
 pub mod spawn;
 pub mod startsync;
 pub mod timerfd;
+pub mod cgroup;
+pub mod namespace;
