@@ -29,6 +29,7 @@ pub struct Owner(pub u32, pub u64, pub u64);
 
 const ROOT_DIR: Owner = Owner(0o755, 0, 0);
 const ROOT_FILE: Owner = Owner(0o644, 0, 0);
+const PROGRAM: Owner = Owner(0o755, 0, 0);
 
 impl Tar {
     /// An empty stream.
@@ -52,9 +53,9 @@ impl Tar {
         self.entry(EntryType::Symlink, path, Some(target), Owner(0o777, 0, 0), b"")
     }
 
-    /// A hard link to a path of the image.
-    pub fn hardlink(&mut self, path: &str, target: &str) -> Result<()> {
-        self.entry(EntryType::Link, path, Some(target), ROOT_FILE, b"")
+    /// A hard link to a path of the image; engines apply its mode to the file that it links to.
+    pub fn hardlink(&mut self, path: &str, target: &str, owner: Owner) -> Result<()> {
+        self.entry(EntryType::Link, path, Some(target), owner, b"")
     }
 
     /// An extended attribute of the entry that follows.
@@ -114,9 +115,9 @@ pub fn busybox() -> Result<Vec<u8>> {
     tar.dir("root", Owner(0o700, 0, 0))?;
     tar.dir("tmp", Owner(0o1777, 0, 0))?;
     tar.dir("home/user", Owner(0o755, 1000, 1000))?;
-    tar.file("bin/busybox", Owner(0o755, 0, 0), &fs::read(&program)?)?;
+    tar.file("bin/busybox", PROGRAM, &fs::read(&program)?)?;
     for applet in applets.lines().filter(|name| *name != "busybox") {
-        tar.hardlink(&format!("bin/{applet}"), "bin/busybox")?;
+        tar.hardlink(&format!("bin/{applet}"), "bin/busybox", PROGRAM)?;
     }
     tar.symlink("usr/bin/env", "/bin/busybox")?;
     let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n\
@@ -149,7 +150,7 @@ pub fn layered() -> Result<[Vec<u8>; 2]> {
     upper.dir("special", ROOT_DIR)?;
     upper.file("special/setuid", Owner(0o4755, 0, 0), b"#!/bin/sh\n")?;
     upper.file("special/first", ROOT_FILE, b"linked\n")?;
-    upper.hardlink("special/second", "special/first")?;
+    upper.hardlink("special/second", "special/first", ROOT_FILE)?;
     upper.symlink("special/absolute", "/data/replaced")?;
     upper.device("special/null", 1, 3)?;
     upper.entry(EntryType::Fifo, "special/fifo", None, ROOT_FILE, b"")?;

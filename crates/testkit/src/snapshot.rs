@@ -24,8 +24,10 @@ impl Snapshot {
         found.add_directories(daemon);
         found.add_processes(daemon);
         found.add_descriptors(daemon)?;
-        for dir in cgroup::directories(daemon.sandbox().cgroup_parent()) {
-            found.add("cgroup", &dir);
+        let parent = daemon.sandbox().cgroup_parent();
+        // The parent itself comes with the first container and stays.
+        for dir in cgroup::directories(parent).iter().filter(|dir| !dir.ends_with(parent)) {
+            found.add("cgroup", dir);
         }
         Ok(found)
     }
@@ -100,7 +102,10 @@ impl Snapshot {
             self.add_entries(name, &crate::daemon::inside(daemon, &data.join(name)));
         }
         let exec = daemon.exec_root();
-        for name in ["containers", "netns", "runtime", "."] {
+        // Docker collects its pinned namespaces once a minute.
+        let pinned = if daemon.engine() == Engine::Docker { "none" } else { "netns" };
+        let runtime = if daemon.engine() == Engine::Docker { "none" } else { "." };
+        for name in ["containers", pinned, "runtime", runtime] {
             self.add_entries(name, &crate::daemon::inside(daemon, &exec.join(name)));
         }
     }

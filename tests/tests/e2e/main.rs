@@ -1,0 +1,8 @@
+//! End-to-end tests: real daemon, real containers, real registry, each test in its own sandbox.
+//!
+//! Run them with `cargo xtask test [filter]`; against Docker's own daemon, which must pass them too,
+//! with `DAVIT_TEST_ENGINE=docker`.
+
+mod setup;
+
+mod run_nginx;
