@@ -180,7 +180,7 @@ mod tests {
             "Volumes":{"/data":{}},"Unknown":1},"rootfs":{"type":"layers","diff_ids":null}}"#;
         let config = ImageConfig::parse(raw).expect("a config");
         assert_eq!(config.config.cmd, Some(vec!["sh".to_owned()]));
-        assert_eq!(config.config.healthcheck.map(|health| health.interval), Some(5));
+        assert_eq!(config.config.healthcheck.as_ref().map(|health| health.interval), Some(5));
         assert_eq!(config.platform().to_string(), "linux/amd64");
         assert!(config.config.env.is_none() && config.rootfs.diff_ids.is_empty());
     }

@@ -4,8 +4,10 @@
 //! is no file of compressed layers. A layer is keyed by itself alone, not by what lies under it, so
 //! no layer waits for another and `lower` exists only in containers' directories.
 
+pub mod archive;
 pub mod config;
 pub mod image;
+mod tree;
 
 pub use config::{HealthConfig, ImageConfig, RunConfig};
 pub use image::{

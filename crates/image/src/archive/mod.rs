@@ -1,0 +1,13 @@
+//! Tar archives to and from a directory: layers, `docker cp`, `docker export`.
+//!
+//! Both ways work by file descriptor below one root (see `tree`), so a hostile archive or a
+//! container that swaps links meanwhile stays inside it.
+
+mod entry;
+mod pack;
+mod stat;
+mod unpack;
+
+pub use pack::pack;
+pub use stat::{PathStat, stat};
+pub use unpack::{UnpackOptions, Unpacked, Whiteouts, unpack};
