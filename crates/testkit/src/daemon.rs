@@ -164,7 +164,7 @@ impl Daemon {
 
     /// The unmodified Docker command line, to be run.
     pub fn docker_command<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
-        self.client(OsStr::new("docker"), arguments)
+        self.client(paths::program_or_name("docker").as_os_str(), arguments)
     }
 
     /// Runs Davit's command line.

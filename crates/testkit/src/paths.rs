@@ -39,11 +39,24 @@ pub fn shim() -> PathBuf {
     )
 }
 
-/// Looks `name` up in `PATH` and the administrator's directories.
+/// Where the packages are that are used without being installed: `<package>/usr/bin/<program>`.
+/// Installed, docker.io and docker-registry would start services on this machine.
+pub fn unpacked_packages() -> PathBuf {
+    cache_dir().join("packages")
+}
+
+/// Looks `name` up in `PATH`, the administrator's directories and [`unpacked_packages`].
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
+    let packages = std::fs::read_dir(unpacked_packages()).into_iter().flatten().flatten();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(packages.map(|package| package.path().join("usr/bin")))
         .map(|dir| dir.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// [`program`], or its bare name, whose absence is then the error of running it.
+pub fn program_or_name(name: &str) -> PathBuf {
+    program(name).unwrap_or_else(|| PathBuf::from(name))
 }

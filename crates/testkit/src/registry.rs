@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 use crate::http::{self, Request, Response};
 use crate::oci::{Blob, Image};
 use crate::sandbox::Sandbox;
-use crate::wait;
+use crate::{paths, wait};
 
 const SANDBOX_PORT: u16 = 5000;
+const PROGRAM: &str = "docker-registry";
 
 /// A running registry; ends with this value (and with its sandbox).
 pub struct Registry {
@@ -31,7 +32,7 @@ impl Registry {
     /// Serves `storage` on 127.0.0.1 of `sandbox`.
     pub fn serve(sandbox: &Sandbox, storage: &Path) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, SANDBOX_PORT));
-        let command = sandbox.command("docker-registry");
+        let command = sandbox.command(paths::program_or_name(PROGRAM));
         Self::spawn(command, sandbox.dir(), storage, address, &|| sandbox.connect(address))
     }
 
@@ -40,7 +41,7 @@ impl Registry {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = free.local_addr()?;
         drop(free);
-        let command = Command::new("docker-registry");
+        let command = Command::new(paths::program_or_name(PROGRAM));
         Self::spawn(command, dir, storage, address, &|| Ok(TcpStream::connect(address)?))
     }
 

@@ -39,7 +39,8 @@ fn run_and_remove(setup: &Setup, cli: Cli) -> Result<()> {
     ensure!(id.len() == 64, "{id}");
     reach_from_everywhere(setup, cli)?;
 
-    let title = run(&["exec", "web", "grep", "-o", "Welcome to nginx", "/var/www/html/index.html"])?;
+    let title =
+        run(&["exec", "web", "grep", "-o", "Welcome to nginx", "/var/www/html/index.html"])?;
     ensure!(title.ok()?.starts_with("Welcome to nginx"));
     let logs = until(Duration::from_secs(5), "the access log", || {
         let logs = run(&["logs", "web"])?.ok()?;
