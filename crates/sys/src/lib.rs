@@ -2,11 +2,13 @@
 //!
 //! One file per topic of the kernel, in the kernel's words. Nothing in here knows what a container is.
 
+pub mod cgroup;
 pub mod clone;
 pub mod epoll;
 pub mod fdpass;
 pub mod inotify;
 pub mod mount;
+pub mod namespace;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
@@ -15,5 +17,3 @@ pub mod signal;
 pub mod spawn;
 pub mod startsync;
 pub mod timerfd;
-pub mod cgroup;
-pub mod namespace;
