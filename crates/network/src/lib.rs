@@ -3,12 +3,25 @@
 //! Everything is done in process, by netlink. The kernel is the truth about what exists, the
 //! containers' records (kept by the engine) are the truth about what should: [`Networks::recover`]
 //! brings the first in line with the second. All work happens in the network and mount namespace
-//! of the thread that calls, and the netlink sockets stay in that of [`Networks::open`].
+//! of the thread that calls, which has to be the one that [`Networks::open`] was called in.
 
+mod bridge;
 mod config;
+mod conntrack;
+mod create;
 pub mod files;
+mod firewall;
+mod ipam;
+mod link;
+mod netlink;
+mod netns;
 mod networks;
+mod ports;
+mod reaper;
+mod recover;
+mod remove;
 mod sandbox;
+mod store;
 
 pub use config::Config;
 pub use ipnet::Ipv4Net;

@@ -1,0 +1,339 @@
+//! Interfaces, addresses and routes: the requests to the kernel's route family.
+//!
+//! A container's veth pair comes into being by one request: the host's end in the bridge and up,
+//! the other end as `eth0` in the container's namespace, with its hardware address.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::Parseable;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::netlink::{Batch, CREATE, Connection, EXCLUSIVE, REPLACE};
+
+/// A hardware address.
+pub(crate) type Mac = [u8; 6];
+
+/// The interface a container sees.
+const CONTAINER_INTERFACE: &str = "eth0";
+
+/// An interface, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// Index of the bridge it is a port of.
+    pub(crate) master: Option<u32>,
+    /// `bridge`, `veth`, ...
+    pub(crate) kind: Option<String>,
+}
+
+/// A veth pair to make.
+#[derive(Debug, Clone)]
+pub(crate) struct Veth<'a> {
+    /// Name of the host's end.
+    pub(crate) host: &'a str,
+    /// Index of the bridge.
+    pub(crate) bridge: u32,
+    pub(crate) mtu: u16,
+    /// Hardware address of the container's end.
+    pub(crate) mac: Mac,
+    pub(crate) ip: Ipv4Addr,
+    /// Kept from the bridge's other ports.
+    pub(crate) isolated: bool,
+}
+
+/// All interfaces.
+pub(crate) fn links(route: &Connection) -> io::Result<Vec<Link>> {
+    let found = route.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    Ok(found.iter().filter_map(|payload| parse_link(payload)).collect())
+}
+
+/// The interface of that name.
+pub(crate) fn link(route: &Connection, name: &str) -> io::Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let mut payload = vec![0; netlink_packet_core::Emitable::buffer_len(&message)];
+    netlink_packet_core::Emitable::emit(&message, &mut payload);
+    const RTM_GETLINK: u16 = 18;
+    match route.get(RTM_GETLINK, &payload) {
+        Ok(found) => Ok(parse_link(&found)),
+        Err(error) if is_no_device(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a bridge, down, with a hardware address that doesn't follow its ports'.
+pub(crate) fn create_bridge(route: &Connection, name: &str, mac: Mac) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    let mut batch = Batch::default();
+    batch.push_route(CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message));
+    route.send_all(&batch)
+}
+
+/// Gives an interface its MTU and takes it up.
+pub(crate) fn set_up(route: &Connection, index: u32, mtu: u16) -> io::Result<()> {
+    let mut message = up(index);
+    message.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(message));
+    route.send_all(&batch)
+}
+
+/// Takes the loopback interface of the connection's namespace up.
+pub(crate) fn set_loopback_up(route: &Connection) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(loopback_up()));
+    route.send_all(&batch)
+}
+
+/// Deletes an interface; none of that name is no error.
+pub(crate) fn delete_link(route: &Connection, name: &str) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::DelLink(message));
+    match route.send_all(&batch) {
+        Err(error) if is_no_device(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// The IPv4 addresses of an interface.
+pub(crate) fn addresses(route: &Connection, index: u32) -> io::Result<Vec<Ipv4Net>> {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    let found = route.dump(&RouteNetlinkMessage::GetAddress(message))?;
+    let own = |payload: &Vec<u8>| {
+        let message = AddressMessage::parse(payload).ok()?;
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+            _ => None,
+        })?;
+        let net = Ipv4Net::new(address, message.header.prefix_len).ok()?;
+        (message.header.index == index).then_some(net)
+    };
+    Ok(found.iter().filter_map(own).collect())
+}
+
+/// Adds an address to an interface; having it already is no error.
+pub(crate) fn add_address(route: &Connection, index: u32, address: Ipv4Net) -> io::Result<()> {
+    let mut batch = Batch::default();
+    let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
+    batch.push_route(CREATE | REPLACE, &message);
+    route.send_all(&batch)
+}
+
+/// Takes an address from an interface.
+pub(crate) fn delete_address(route: &Connection, index: u32, address: Ipv4Net) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::DelAddress(address_message(index, address)));
+    route.send_all(&batch)
+}
+
+/// The IPv4 subnets that are routed, except by the default route and through interface `but`.
+pub(crate) fn routed_subnets(route: &Connection, but: Option<u32>) -> io::Result<Vec<Ipv4Net>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    let found = route.dump(&RouteNetlinkMessage::GetRoute(message))?;
+    let subnet = |payload: &Vec<u8>| {
+        let message = RouteMessage::parse(payload).ok()?;
+        let through = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        });
+        let destination = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
+            _ => None,
+        })?;
+        let net = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
+        let counts = message.header.kind == RouteType::Unicast
+            && net.prefix_len() > 0
+            && (but.is_none() || through != but);
+        counts.then_some(net)
+    };
+    Ok(found.iter().filter_map(subnet).collect())
+}
+
+/// Makes a veth pair between the host's bridge and `namespace`. The host learns the container's
+/// hardware address right away: it may remember another one of the address's last owner.
+pub(crate) fn create_veth(
+    host: &Connection,
+    namespace: BorrowedFd<'_>,
+    veth: &Veth<'_>,
+) -> io::Result<()> {
+    let mut peer = LinkMessage::default();
+    peer.attributes.push(LinkAttribute::IfName(CONTAINER_INTERFACE.to_owned()));
+    peer.attributes.push(LinkAttribute::Address(veth.mac.to_vec()));
+    peer.attributes.push(LinkAttribute::Mtu(u32::from(veth.mtu)));
+    peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    let mut message = up(0);
+    message.attributes.push(LinkAttribute::IfName(veth.host.to_owned()));
+    message.attributes.push(LinkAttribute::Mtu(u32::from(veth.mtu)));
+    message.attributes.push(LinkAttribute::Controller(veth.bridge));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    let mut batch = Batch::default();
+    batch.push_route(CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message));
+    if veth.isolated {
+        batch.push_route(0, &isolate(veth.host));
+    }
+    batch.push_route(CREATE | REPLACE, &neighbour(veth));
+    route_result(host.send(&batch)?)
+}
+
+/// Inside the container's namespace: loopback, address, `eth0` up, default route.
+pub(crate) fn configure_container(
+    inside: &Connection,
+    address: Ipv4Net,
+    gateway: Ipv4Addr,
+) -> io::Result<()> {
+    // Not always 2: modules may put a device of their own into every new namespace.
+    let eth0 = link(inside, CONTAINER_INTERFACE)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "eth0 is not there"))?;
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(loopback_up()));
+    let address = RouteNetlinkMessage::NewAddress(address_message(eth0.index, address));
+    batch.push_route(CREATE | EXCLUSIVE, &address);
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(up(eth0.index)));
+    batch.push_route(CREATE | EXCLUSIVE, &default_route(eth0.index, gateway));
+    inside.send_all(&batch)
+}
+
+/// Colon-separated hex digits.
+pub(crate) fn format_mac(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Reads six colon- or dash-separated pairs of hex digits.
+pub(crate) fn parse_mac(text: &str) -> Option<Mac> {
+    let mut mac = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    // The lowest bit of the first byte marks a group address.
+    (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+}
+
+fn route_result(failed: Vec<(u32, io::Error)>) -> io::Result<()> {
+    failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+}
+
+fn up(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+/// The loopback interface is always the first one.
+fn loopback_up() -> LinkMessage {
+    up(1)
+}
+
+fn isolate(port: &str) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(port.to_owned()));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)])),
+    ]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+fn neighbour(veth: &Veth<'_>) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.ifindex = veth.bridge;
+    message.header.state = NeighbourState::Reachable;
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(veth.ip)));
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(veth.mac.to_vec()));
+    RouteNetlinkMessage::NewNeighbour(message)
+}
+
+fn address_message(index: u32, address: Ipv4Net) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = address.prefix_len();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(IpAddr::V4(address.addr())));
+    message.attributes.push(AddressAttribute::Address(IpAddr::V4(address.addr())));
+    message.attributes.push(AddressAttribute::Broadcast(address.broadcast()));
+    message
+}
+
+fn default_route(index: u32, gateway: Ipv4Addr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    message.attributes.push(RouteAttribute::Oif(index));
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+fn parse_link(payload: &[u8]) -> Option<Link> {
+    let message = LinkMessage::parse(payload).ok()?;
+    let mut link =
+        Link { index: message.header.index, name: String::new(), master: None, kind: None };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.into_iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn is_no_device(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_are_read_strictly() {
+        let mac = [0x02, 0x42, 0xac, 0x11, 0x00, 0x02];
+        assert_eq!(parse_mac("02:42:ac:11:00:02"), Some(mac));
+        assert_eq!(parse_mac("02-42-AC-11-00-02"), Some(mac));
+        assert_eq!(format_mac(mac), "02:42:ac:11:00:02");
+        for bad in
+            ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "2:42:ac:11:0:2", "01:00:5e:00:00:01"]
+        {
+            assert_eq!(parse_mac(bad), None, "{bad}");
+        }
+    }
+}
