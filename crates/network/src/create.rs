@@ -8,18 +8,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use davit_types::id::{SHORT_LENGTH, hex};
 use davit_types::{Context, Error, Result};
 use ipnet::Ipv4Net;
 
 use crate::bridge::random_mac;
-use crate::link::{self, Mac, Veth};
+use crate::link::{self, Mac, Port, Veth};
 use crate::netlink::{Connection, NETLINK_ROUTE};
 use crate::networks::{Held, Networks, Uplink};
 use crate::sandbox::{Endpoint, Mode, Sandbox, SandboxSpec};
 use crate::store::{random, random_id};
 use crate::{conntrack, netns};
-use davit_types::id::{SHORT_LENGTH, hex};
 
+const BRIDGE_CALLS_FIREWALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const NO_IPV6_ON_ETH0: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
 
 impl Networks {
@@ -102,7 +103,7 @@ impl Networks {
             mtu: self.config.mtu,
             mac,
             ip: endpoint.ip,
-            isolated: !self.config.icc,
+            port: self.bridge_port(&held.sandbox),
         };
         let address = Ipv4Net::new(endpoint.ip, endpoint.prefix_len)
             .map_err(|_| Error::internal("the bridge's prefix is no IPv4 prefix"))?;
@@ -115,6 +116,20 @@ impl Networks {
                 .context(|| format!("configure eth0 with {address}"))?;
             write_sysctls(&spec.sysctls)
         })
+    }
+
+    /// What the port needs depends on whether the bridge's packets pass the firewall (br_netfilter).
+    ///
+    /// If they do, the firewall keeps siblings apart, and a container that calls a port of its own
+    /// by the host's address is sent back by the bridge. If not, the bridge has to keep them apart,
+    /// and the host sends everything back itself.
+    fn bridge_port(&self, sandbox: &Sandbox) -> Port {
+        // Without the module there is no such file.
+        let filtered = fs::read_to_string(BRIDGE_CALLS_FIREWALL).is_ok_and(|text| text == "1\n");
+        Port {
+            isolated: !self.config.icc && !filtered,
+            hairpin: filtered && !sandbox.ports.is_empty(),
+        }
     }
 
     fn publish(&self, uplink: &Uplink, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<()> {

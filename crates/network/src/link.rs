@@ -52,8 +52,16 @@ pub(crate) struct Veth<'a> {
     /// Hardware address of the container's end.
     pub(crate) mac: Mac,
     pub(crate) ip: Ipv4Addr,
-    /// Kept from the bridge's other ports.
+    pub(crate) port: Port,
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// Kept from other isolated ports.
     pub(crate) isolated: bool,
+    /// May be sent back what came from it.
+    pub(crate) hairpin: bool,
 }
 
 /// All interfaces.
@@ -193,8 +201,8 @@ pub(crate) fn create_veth(
     ]));
     let mut batch = Batch::default();
     batch.push_route(CREATE | EXCLUSIVE, &RouteNetlinkMessage::NewLink(message));
-    if veth.isolated {
-        batch.push_route(0, &isolate(veth.host));
+    if veth.port != Port::default() {
+        batch.push_route(0, &port_settings(veth.host, veth.port));
     }
     batch.push_route(CREATE | REPLACE, &neighbour(veth));
     route_result(host.send(&batch)?)
@@ -252,12 +260,14 @@ fn loopback_up() -> LinkMessage {
     up(1)
 }
 
-fn isolate(port: &str) -> RouteNetlinkMessage {
+fn port_settings(name: &str, port: Port) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(port.to_owned()));
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let data =
+        vec![InfoBridgePort::Isolated(port.isolated), InfoBridgePort::HairpinMode(port.hairpin)];
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)])),
+        LinkInfo::PortData(InfoPortData::BridgePort(data)),
     ]));
     RouteNetlinkMessage::NewLink(message)
 }

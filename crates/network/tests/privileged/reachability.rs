@@ -1,48 +1,61 @@
 //! Who can reach whom: containers, the host, and what is outside.
 
-mod support;
-
+use crate::support::{
+    Host, ask_tcp, ask_udp, bridge, in_private_namespaces, inside, port, serve, shell,
+};
 use davit_network::{Config, Mode, Networks, Protocol, SandboxSpec};
-use support::{ask_tcp, ask_udp, bridge, in_private_namespaces, inside, port, serve, shell};
+
+const NO_BR_NETFILTER: &str = "f=/proc/sys/net/bridge/bridge-nf-call-iptables
+     [ ! -e $f ] || echo 0 > $f";
 
 #[test]
 fn published_ports_are_served_from_everywhere() {
-    in_private_namespaces("published_ports_are_served_from_everywhere", |host| {
-        let outside = host.add_outside();
-        let networks = host.open();
-        let ports = vec![
-            port(None, 8080, 80, Protocol::Tcp),
-            port(None, 8080, 80, Protocol::Udp),
-            port(None, 9000, 9000, Protocol::Tcp),
-        ];
-        let web = networks.create_sandbox("web", &bridge(ports)).expect("web");
-        let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
-        serve(&web.key, 80);
-        serve(&web.key, 9000);
+    in_private_namespaces("published_ports_are_served_from_everywhere", served_from_everywhere);
+}
 
-        let gateway = "172.17.0.1";
-        for server in ["127.0.0.1", "127.0.0.5", "192.0.2.1", gateway] {
-            for port in [8080, 9000] {
-                let seen = ask_tcp((server, port));
-                assert!(seen.is_ok(), "host to {server}:{port}: {seen:?}");
-            }
-            let seen = ask_udp((server, 8080));
-            assert!(seen.is_ok(), "host to {server}:8080/udp: {seen:?}");
-        }
-        inside(&outside, || {
-            assert_eq!(ask_tcp(("192.0.2.1", 8080)).expect("outside, tcp"), "192.0.2.2");
-            assert_eq!(ask_tcp(("192.0.2.1", 9000)).expect("outside, same port"), "192.0.2.2");
-            assert_eq!(ask_udp(("192.0.2.1", 8080)).expect("outside, udp"), "192.0.2.2");
-        });
-        for key in [&sibling.key, &web.key] {
-            inside(key, || {
-                for server in ["192.0.2.1", gateway] {
-                    assert_eq!(ask_tcp((server, 8080)).expect("by the host, tcp"), gateway);
-                    assert_eq!(ask_udp((server, 8080)).expect("by the host, udp"), gateway);
-                }
-            });
-        }
+#[test]
+fn published_ports_are_served_without_br_netfilter() {
+    in_private_namespaces("published_ports_are_served_without_br_netfilter", |host| {
+        shell(NO_BR_NETFILTER);
+        served_from_everywhere(host);
     });
+}
+
+fn served_from_everywhere(host: &Host) {
+    let outside = host.add_outside();
+    let networks = host.open();
+    let ports = vec![
+        port(None, 8080, 80, Protocol::Tcp),
+        port(None, 8080, 80, Protocol::Udp),
+        port(None, 9000, 9000, Protocol::Tcp),
+    ];
+    let web = networks.create_sandbox("web", &bridge(ports)).expect("web");
+    let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
+    serve(&web.key, 80);
+    serve(&web.key, 9000);
+
+    let gateway = "172.17.0.1";
+    for server in ["127.0.0.1", "127.0.0.5", "192.0.2.1", gateway] {
+        for port in [8080, 9000] {
+            let seen = ask_tcp((server, port));
+            assert!(seen.is_ok(), "host to {server}:{port}: {seen:?}");
+        }
+        let seen = ask_udp((server, 8080));
+        assert!(seen.is_ok(), "host to {server}:8080/udp: {seen:?}");
+    }
+    inside(&outside, || {
+        assert_eq!(ask_tcp(("192.0.2.1", 8080)).expect("outside, tcp"), "192.0.2.2");
+        assert_eq!(ask_tcp(("192.0.2.1", 9000)).expect("outside, same port"), "192.0.2.2");
+        assert_eq!(ask_udp(("192.0.2.1", 8080)).expect("outside, udp"), "192.0.2.2");
+    });
+    for key in [&sibling.key, &web.key] {
+        inside(key, || {
+            for server in ["192.0.2.1", gateway] {
+                assert_eq!(ask_tcp((server, 8080)).expect("by the host, tcp"), gateway);
+                assert_eq!(ask_udp((server, 8080)).expect("by the host, udp"), gateway);
+            }
+        });
+    }
 }
 
 #[test]
@@ -108,19 +121,33 @@ fn containers_reach_out_but_are_not_reached_directly() {
 
 #[test]
 fn without_icc_siblings_meet_only_at_published_ports() {
-    in_private_namespaces("without_icc_siblings_meet_only_at_published_ports", |host| {
-        let networks = Networks::open(Config { icc: false, ..host.config() }).expect("networks");
-        let spec = bridge(vec![port(None, 8080, 80, Protocol::Tcp)]);
-        let web = networks.create_sandbox("web", &spec).expect("web");
-        let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
-        serve(&web.key, 80);
-        let address = web.endpoint.expect("an endpoint").ip.to_string();
-        inside(&sibling.key, || {
-            ask_tcp((&address, 80)).expect_err("directly");
-            ask_tcp(("172.17.0.1", 8080)).expect("by the host");
-        });
-        ask_tcp((&address, 80)).expect("from the host");
+    in_private_namespaces(
+        "without_icc_siblings_meet_only_at_published_ports",
+        siblings_without_icc,
+    );
+}
+
+#[test]
+fn without_icc_and_br_netfilter_siblings_meet_only_at_published_ports() {
+    let test = "without_icc_and_br_netfilter_siblings_meet_only_at_published_ports";
+    in_private_namespaces(test, |host| {
+        shell(NO_BR_NETFILTER);
+        siblings_without_icc(host);
     });
+}
+
+fn siblings_without_icc(host: &Host) {
+    let networks = Networks::open(Config { icc: false, ..host.config() }).expect("networks");
+    let spec = bridge(vec![port(None, 8080, 80, Protocol::Tcp)]);
+    let web = networks.create_sandbox("web", &spec).expect("web");
+    let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
+    serve(&web.key, 80);
+    let address = web.endpoint.expect("an endpoint").ip.to_string();
+    inside(&sibling.key, || {
+        ask_tcp((&address, 80)).expect_err("directly");
+        ask_tcp(("172.17.0.1", 8080)).expect("by the host");
+    });
+    ask_tcp((&address, 80)).expect("from the host");
 }
 
 #[test]
@@ -172,9 +199,8 @@ fn an_endpoint_looks_like_dockers() {
         assert_eq!(endpoint.mac, "02:42:ac:11:00:07");
         assert_eq!((endpoint.ip.to_string().as_str(), endpoint.prefix_len), ("172.17.0.2", 16));
         assert!(web.key.ends_with(&web.id[..12]));
-        let seen = inside(&web.key, || {
-            shell("ip -o link show eth0; ip -o addr show dev eth0; ip route")
-        });
+        let seen =
+            inside(&web.key, || shell("ip -o link show eth0; ip -o addr show dev eth0; ip route"));
         for part in [
             "mtu 1500",
             "02:42:ac:11:00:07",

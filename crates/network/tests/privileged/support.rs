@@ -16,7 +16,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 
 /// Runs `body` on a thread with private network and mount namespaces. When they can't be had, says
 /// so by the test's name; under `CI=true` that is a failure.
-pub fn in_private_namespaces(test: &str, body: impl FnOnce(&Host) + Send + 'static) {
+pub(crate) fn in_private_namespaces(test: &str, body: impl FnOnce(&Host) + Send + 'static) {
     let name = test.to_owned();
     let run = move || {
         if let Err(error) = enter_private_namespaces() {
@@ -28,10 +28,12 @@ pub fn in_private_namespaces(test: &str, body: impl FnOnce(&Host) + Send + 'stat
         shell("ip link set lo up");
         let host = Host { directory: directory_for(&name) };
         body(&host);
-        std::fs::remove_dir_all(&host.directory).expect("remove the test's directory");
     };
     let thread = thread::Builder::new().name(test.to_owned()).spawn(run).expect("a thread");
-    if let Err(panic) = thread.join() {
+    let result = thread.join();
+    // From out here nothing is mounted in it.
+    std::fs::remove_dir_all(directory_for(test)).expect("remove the test's directory");
+    if let Err(panic) = result {
         std::panic::resume_unwind(panic);
     }
 }
@@ -49,12 +51,12 @@ fn directory_for(test: &str) -> PathBuf {
 }
 
 /// The machine as the test's thread sees it.
-pub struct Host {
-    pub directory: PathBuf,
+pub(crate) struct Host {
+    pub(crate) directory: PathBuf,
 }
 
 impl Host {
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             state_dir: self.directory.join("state"),
             netns_dir: self.directory.join("netns"),
@@ -62,12 +64,12 @@ impl Host {
         }
     }
 
-    pub fn open(&self) -> Networks {
+    pub(crate) fn open(&self) -> Networks {
         Networks::open(self.config()).expect("networks")
     }
 
     /// A network namespace beside the host, at 192.0.2.2, the host being 192.0.2.1.
-    pub fn add_outside(&self) -> PathBuf {
+    pub(crate) fn add_outside(&self) -> PathBuf {
         let pin = self.directory.join("outside");
         let pin_text = pin.display();
         shell(&format!(
@@ -84,7 +86,7 @@ impl Host {
 }
 
 /// Runs `body` on a thread inside the network namespace pinned at `path`.
-pub fn inside<T: Send>(path: &Path, body: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(path: &Path, body: impl FnOnce() -> T + Send) -> T {
     let namespace = File::open(path).expect("a pinned namespace");
     thread::scope(|scope| {
         let run = || {
@@ -96,18 +98,18 @@ pub fn inside<T: Send>(path: &Path, body: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Runs a command line here and returns what it printed.
-pub fn shell(command: &str) -> String {
+pub(crate) fn shell(command: &str) -> String {
     let output = Command::new("sh").args(["-ec", command]).output().expect("sh");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn bridge(ports: Vec<PortRequest>) -> SandboxSpec {
+pub(crate) fn bridge(ports: Vec<PortRequest>) -> SandboxSpec {
     SandboxSpec { name: "web".to_owned(), mode: Mode::Bridge, ports, ..SandboxSpec::default() }
 }
 
-pub fn port(
+pub(crate) fn port(
     host_ip: Option<&str>,
     host_port: u16,
     container_port: u16,
@@ -119,7 +121,7 @@ pub fn port(
 
 /// A server inside `namespace` that answers every TCP connection and datagram on `port` with the
 /// address it sees the client at. Serves as long as the process lives.
-pub fn serve(namespace: &Path, port: u16) {
+pub(crate) fn serve(namespace: &Path, port: u16) {
     inside(namespace, move || {
         let listener = TcpListener::bind(("0.0.0.0", port)).expect("listen");
         thread::spawn(move || {
@@ -141,7 +143,7 @@ pub fn serve(namespace: &Path, port: u16) {
 }
 
 /// What the server behind `address` says, over TCP.
-pub fn ask_tcp(address: (&str, u16)) -> io::Result<String> {
+pub(crate) fn ask_tcp(address: (&str, u16)) -> io::Result<String> {
     let address = SocketAddr::new(address.0.parse().expect("an address"), address.1);
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -151,7 +153,7 @@ pub fn ask_tcp(address: (&str, u16)) -> io::Result<String> {
 }
 
 /// What the server behind `address` says, over UDP.
-pub fn ask_udp(address: (&str, u16)) -> io::Result<String> {
+pub(crate) fn ask_udp(address: (&str, u16)) -> io::Result<String> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     socket.connect(address)?;
@@ -162,10 +164,27 @@ pub fn ask_udp(address: (&str, u16)) -> io::Result<String> {
 }
 
 /// Waits for the kernel's background work; panics with what is still there after ten seconds.
-pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         assert!(Instant::now() < end, "not so after ten seconds: {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Whatever a sandbox could leave behind: links, namespaces, mounts, rules, descriptors.
+pub(crate) fn traces(host: &Host) -> String {
+    let netns = host.directory.join("netns");
+    let netns = netns.display();
+    let visible = shell(&format!(
+        "ip -o link | cut -d: -f2 | sort; ls {netns}; \
+         grep -c {netns} /proc/thread-self/mountinfo || true; nft list ruleset"
+    ));
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("own descriptors");
+    // Other tests run in this process as well: only what is of networks counts.
+    let own = descriptors
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.starts_with(&host.directory))
+        .count();
+    format!("{visible}{own} descriptors\n")
 }
