@@ -220,7 +220,7 @@ impl Daemon {
                 // Its own containerd and iptables are found in the administrator's directories.
                 let path = std::env::var("PATH").unwrap_or_default();
                 command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
-                command.args(["--live-restore"]);
+                command.args(["--live-restore", "--log-level", "warn"]);
                 command
             }
         };

@@ -141,6 +141,7 @@ pub fn layered() -> Result<[Vec<u8>; 2]> {
     lower.dir("gone", ROOT_DIR)?;
     lower.file("gone/inside", ROOT_FILE, b"x\n")?;
     let mut upper = Tar::new();
+    upper.dir("data", Owner(0o750, 1234, 4321))?;
     upper.file("data/.wh.removed", ROOT_FILE, b"")?;
     upper.file("data/replaced", ROOT_FILE, b"upper\n")?;
     upper.dir("opaque", ROOT_DIR)?;

@@ -5,4 +5,11 @@
 
 mod setup;
 
+mod confinement;
+mod docker_cli;
+mod lifecycle;
+mod limits;
+mod network;
+mod process;
 mod run_nginx;
+mod storage;

@@ -1,9 +1,10 @@
 //! What nearly every test begins with: requirements, a sandbox, images, a daemon.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use davit_testkit::{Daemon, DaemonOptions, Finished, Need, Registry, Sandbox, met, requirements};
+use davit_testkit::{Daemon, DaemonOptions, Finished, Need, Registry, Sandbox, command, met, requirements};
 
 /// Which command line drives the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ impl<'a> Plan<'a> {
 
     /// Starts daemon and registry and runs `body`; does nothing when the machine lacks something.
     /// A failure shows the daemon's log.
+    #[allow(clippy::print_stderr, reason = "for whoever reads the failure")]
     pub(crate) fn run(self, body: impl FnOnce(&mut Setup) -> Result<()>) -> Result<()> {
         let images: Vec<&str> = self.images.iter().chain(self.unpulled).copied().collect();
         let mut needs = requirements::DAEMON.to_vec();
@@ -69,17 +71,25 @@ impl<'a> Plan<'a> {
         let mut setup = Setup { daemon, registry };
         let pulled = self.images.iter().try_for_each(|i| setup.daemon.pull(&setup.registry, i));
         let result = pulled.and_then(|()| body(&mut setup));
-        result.map_err(|error| error.context(format!("daemon log:\n{}", setup.daemon.log_tail())))
+        if result.is_err() {
+            eprintln!("--- the daemon's log\n{}\n---", setup.daemon.log_tail());
+        }
+        result
     }
 }
 
 impl Setup {
+    /// A command line of `cli`, to be run.
+    pub(crate) fn command(&self, cli: Cli, arguments: &[&str]) -> Command {
+        match cli {
+            Cli::Davit => self.daemon.davit_command(arguments),
+            Cli::Docker => self.daemon.docker_command(arguments),
+        }
+    }
+
     /// Runs a command line of `cli` to its end.
     pub(crate) fn run(&self, cli: Cli, arguments: &[&str]) -> Result<Finished> {
-        match cli {
-            Cli::Davit => self.daemon.davit(arguments),
-            Cli::Docker => self.daemon.docker(arguments),
-        }
+        command::run(self.command(cli, arguments), b"", Duration::from_secs(60))
     }
 
     /// Runs `davit` with words split at spaces; must succeed.
