@@ -6,8 +6,21 @@
 //! and the child, `init` runs the named steps inside it, [`state`] remembers. A failing step comes
 //! back as a [`Failure`] and nothing is left behind.
 
+mod exec;
 mod failure;
+mod init;
+mod parent;
+pub mod plan;
+mod process;
+mod remove;
 pub mod request;
+mod rootfs;
+mod seccomp;
+pub mod state;
+pub mod user;
 
 pub use davit_sys::startsync::Failure;
-pub use request::{Created, CreateRequest, ExecRequest, StartHandle, Stdio};
+pub use exec::exec;
+pub use parent::create;
+pub use remove::{delete, kill};
+pub use request::{CreateRequest, Created, ExecRequest, StartHandle, Stdio};

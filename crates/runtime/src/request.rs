@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use davit_types::oci::runtime::{Process, Spec};
+use davit_types::oci::runtime::{LinuxSeccomp, Process, Spec};
 
 /// A container to be created.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct ExecRequest<'a> {
     pub process: Process,
     /// Standard streams.
     pub stdio: Stdio,
+    /// System call filter, the container's own as a rule.
+    pub seccomp: Option<&'a LinuxSeccomp>,
     /// Where compiled seccomp filters are kept; absent: compile each time.
     pub seccomp_cache: Option<&'a Path>,
 }

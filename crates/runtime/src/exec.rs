@@ -1,0 +1,178 @@
+//! A further process in a running container.
+
+use std::convert::Infallible;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::clone::clone3;
+use davit_sys::{namespace, startsync};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::Failure;
+use crate::failure::{Step, Wrap, text};
+use crate::init::{connect_stdio, hide_process, join_cgroups};
+use crate::parent::{PidNamespace, kill_and_reap, open_unified, report, set_oom_score};
+use crate::plan::ProcessPlan;
+use crate::process::{self, Surroundings};
+use crate::request::{Created, ExecRequest, StartHandle, Stdio};
+use crate::rootfs::{self, Tree};
+use crate::seccomp::Filter;
+use crate::state::State;
+
+/// Makes a process in the namespaces and cgroup of a container. It is set up and waits for
+/// [`StartHandle::start`] or [`davit_sys::startsync::release`].
+///
+/// # Errors
+/// The step that failed, with Docker's text where clients match on it. Nothing is left behind.
+pub fn exec(request: &ExecRequest<'_>) -> Result<Created, Failure> {
+    let state = State::load(request.root, request.id)?;
+    let plan = ProcessPlan::new(&request.process)?;
+    let filter = request.seccomp.map(|profile| Filter::new(profile, request.seccomp_cache));
+    let filter = filter.transpose()?;
+    let target = Target::open(&state)?;
+    let prefix = || "unable to start container process".to_owned();
+    start(request, &plan, filter.as_ref(), &target).wrap(prefix)
+}
+
+/// The container to be entered.
+#[derive(Debug)]
+struct Target {
+    pidfd: OwnedFd,
+    /// Kinds of namespaces that differ from ours.
+    kinds: u64,
+    cgroup: Cgroup,
+}
+
+impl Target {
+    fn open(state: &State) -> Result<Self, Failure> {
+        let stopped = || text("exec", &state.id, "cannot exec in a stopped container");
+        let pid = Pid::from_raw(state.pid).ok_or_else(stopped)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| stopped())?;
+        // Checked with the pidfd in hand: from here on it is this process or none.
+        if !state.is_alive() {
+            return Err(stopped());
+        }
+        let layout = Layout::detect().step("detect", "cgroups")?;
+        let cgroup =
+            Cgroup::of_process(&layout, state.pid).step("find", "the container's cgroup")?;
+        Ok(Self { pidfd, kinds: foreign_namespaces(state.pid)?, cgroup })
+    }
+}
+
+/// The kinds of namespaces in which `pid` is not where we are.
+fn foreign_namespaces(pid: i32) -> Result<u64, Failure> {
+    const KINDS: &[(&str, u64)] = &[
+        ("mnt", namespace::MOUNT),
+        ("pid", namespace::PID),
+        ("net", namespace::NETWORK),
+        ("uts", namespace::UTS),
+        ("ipc", namespace::IPC),
+        ("cgroup", namespace::CGROUP),
+        ("time", namespace::TIME),
+        ("user", namespace::USER),
+    ];
+    let mut kinds = 0;
+    for (name, kind) in KINDS {
+        let path = format!("/proc/{pid}/ns/{name}");
+        let Ok(own) = fs::metadata(format!("/proc/self/ns/{name}")) else { continue };
+        let theirs = fs::metadata(&path).step("stat", &path)?;
+        if theirs.ino() != own.ino() {
+            kinds |= kind;
+        }
+    }
+    Ok(kinds)
+}
+
+fn start(
+    request: &ExecRequest<'_>,
+    plan: &ProcessPlan,
+    filter: Option<&Filter>,
+    target: &Target,
+) -> Result<Created, Failure> {
+    let files = target.cgroup.join_files().step("open", "cgroup")?;
+    let unified = open_unified(Some(&target.cgroup))?;
+    let (starter, channel) = startsync::pair().step("make", "start channel")?;
+    let guest = Guest {
+        id: request.id,
+        plan,
+        channel: channel.as_fd(),
+        stdio: &request.stdio,
+        pidfd: target.pidfd.as_fd(),
+        kinds: target.kinds & !namespace::PID,
+        cgroup_files: &files,
+        filter,
+    };
+    let child = {
+        let _inside = (target.kinds & namespace::PID != 0)
+            .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), request.id))
+            .transpose()?;
+        clone3(0, unified.as_ref().map(OwnedFd::as_fd), || report(guest.channel, guest.run()))
+            .step("clone", "process")?
+    };
+    drop(channel);
+    let ready =
+        set_oom_score(plan.oom_score_adj, child.pid).and_then(|()| {
+            match startsync::receive(starter.as_fd()).step("wait for", "process")? {
+                startsync::Message::Ready { console } => Ok(console),
+                startsync::Message::Failed(failure) => Err(failure),
+                startsync::Message::Closed => {
+                    Err(text("exec", "", "the process ended unexpectedly"))
+                }
+            }
+        });
+    match ready {
+        Ok(console_master) => Ok(Created {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            start: StartHandle(starter),
+            console_master,
+        }),
+        Err(failure) => {
+            kill_and_reap(&child.pidfd);
+            Err(failure)
+        }
+    }
+}
+
+/// What the child of an exec is given.
+#[derive(Debug)]
+struct Guest<'a> {
+    id: &'a str,
+    plan: &'a ProcessPlan,
+    channel: BorrowedFd<'a>,
+    stdio: &'a Stdio,
+    pidfd: BorrowedFd<'a>,
+    kinds: u64,
+    cgroup_files: &'a [File],
+    filter: Option<&'a Filter>,
+}
+
+impl Guest<'_> {
+    /// Runs all steps. Only returns on failure.
+    fn run(&self) -> Result<Infallible, Failure> {
+        hide_process()?;
+        join_cgroups(self.cgroup_files)?;
+        if self.kinds != 0 {
+            namespace::setns(self.pidfd, self.kinds).step("join", "the container's namespaces")?;
+        }
+        rustix::process::setsid().step("setsid", "")?;
+        let console = match self.stdio {
+            Stdio::Terminal => {
+                let root = Tree::open(Path::new("/")).step("open", "/")?;
+                Some(rootfs::open_console(&root, self.plan.console_size)?)
+            }
+            Stdio::Inherit | Stdio::Files { .. } => None,
+        };
+        connect_stdio(self.stdio, console.as_ref())?;
+        let around = Surroundings {
+            id: self.id,
+            channel: self.channel,
+            filter: self.filter,
+            console: console.as_ref(),
+        };
+        process::become_program(self.plan, &around)
+    }
+}

@@ -1,0 +1,157 @@
+//! Inside the child: the named steps from a fresh process to the container's first program.
+//!
+//! The child is a copy of the single-threaded caller, so ordinary code may run here. It is not
+//! dumpable until it executes the program: a process of the container's can't look into it or take
+//! its descriptors. The runtime's own program can't be overwritten through `/proc/<pid>/exe` either,
+//! since the monitor executes the same file for as long as any container lives (`ETXTBSY`).
+
+use std::convert::Infallible;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use davit_sys::{namespace, process as sys_process, startsync};
+use rustix::process::DumpableBehavior;
+use rustix::thread::{Gid, Uid};
+
+use crate::Failure;
+use crate::failure::{Step, Wrap, text};
+use crate::plan::Plan;
+use crate::process::{self, Surroundings};
+use crate::request::Stdio;
+use crate::rootfs::{self, Console};
+use crate::seccomp::Filter;
+
+/// A namespace to enter, opened beforehand.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Its kind, a `CLONE_NEW*` flag.
+    pub(crate) kind: u64,
+    /// What stands for it.
+    pub(crate) file: OwnedFd,
+    /// Its path, for messages.
+    pub(crate) name: String,
+}
+
+/// What the child of a create is given.
+#[derive(Debug)]
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) channel: BorrowedFd<'a>,
+    pub(crate) stdio: &'a Stdio,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) cgroup_files: &'a [File],
+    pub(crate) filter: Option<&'a Filter>,
+}
+
+impl Init<'_> {
+    /// Runs all steps. Only returns on failure.
+    pub(crate) fn run(&self) -> Result<Infallible, Failure> {
+        hide_process()?;
+        join_cgroups(self.cgroup_files)?;
+        self.enter_namespaces()?;
+        self.become_mapped_root()?;
+        rustix::process::setsid().step("setsid", "")?;
+        self.set_names()?;
+        self.bring_loopback_up()?;
+        self.write_sysctls()?;
+        let terminal = matches!(self.stdio, Stdio::Terminal);
+        let (tree, console) = rootfs::build(self.plan, terminal)?;
+        rootfs::enter(self.plan, &tree)
+            .wrap(|| "error jailing process inside rootfs".to_owned())?;
+        drop(tree);
+        connect_stdio(self.stdio, console.as_ref())?;
+        let around = Surroundings {
+            id: &self.plan.id,
+            channel: self.channel,
+            filter: self.filter,
+            console: console.as_ref(),
+        };
+        process::become_program(&self.plan.process, &around)
+    }
+
+    fn enter_namespaces(&self) -> Result<(), Failure> {
+        for entry in self.entries.iter().filter(|entry| entry.kind != namespace::PID) {
+            namespace::setns(entry.file.as_fd(), entry.kind).step("join namespace", &entry.name)?;
+        }
+        if self.plan.namespaces.new_cgroup {
+            namespace::unshare(namespace::CGROUP).step("unshare", "cgroup namespace")?;
+        }
+        Ok(())
+    }
+
+    /// In a new user namespace: waits for its id maps and becomes its root.
+    fn become_mapped_root(&self) -> Result<(), Failure> {
+        if self.plan.namespaces.new & namespace::USER == 0 {
+            return Ok(());
+        }
+        if !startsync::wait_proceed(self.channel).step("wait for", "id maps")? {
+            sys_process::exit_now(0);
+        }
+        rustix::thread::set_thread_groups(&[]).step("setgroups", "in the user namespace")?;
+        let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", "0")?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", "0")
+    }
+
+    fn set_names(&self) -> Result<(), Failure> {
+        if let Some(name) = &self.plan.hostname {
+            rustix::system::sethostname(name.as_bytes()).step("sethostname", name)?;
+        }
+        if let Some(name) = &self.plan.domainname {
+            rustix::system::setdomainname(name.as_bytes()).step("setdomainname", name)?;
+        }
+        Ok(())
+    }
+
+    fn bring_loopback_up(&self) -> Result<(), Failure> {
+        if self.plan.namespaces.new & namespace::NETWORK == 0 {
+            return Ok(());
+        }
+        sys_process::loopback_up().step("bring up", "lo")
+    }
+
+    /// Through the host's `/proc`, which shows this process' namespaces, before it goes away.
+    fn write_sysctls(&self) -> Result<(), Failure> {
+        for (key, value) in &self.plan.sysctls {
+            let path = format!("/proc/sys/{key}");
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            file.and_then(|mut file| file.write_all(value.as_bytes()))
+                .step("write sysctl", &path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the container's processes from looking into this one before it is one of theirs.
+pub(crate) fn hide_process() -> Result<(), Failure> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("hide", "process")
+}
+
+/// Enters the version 1 cgroups: of a process that moves itself as a thread the kernel needs no
+/// consent of others, which would take a grace period.
+pub(crate) fn join_cgroups(files: &[File]) -> Result<(), Failure> {
+    for mut file in files {
+        file.write_all(b"0").step("join", "cgroup")?;
+    }
+    Ok(())
+}
+
+/// Makes the streams descriptors 0 to 2; a terminal also becomes the controlling one.
+pub(crate) fn connect_stdio(stdio: &Stdio, console: Option<&Console>) -> Result<(), Failure> {
+    let streams = match (stdio, console) {
+        (Stdio::Inherit, _) => return Ok(()),
+        (Stdio::Files { stdin, stdout, stderr }, _) => {
+            [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+        }
+        (Stdio::Terminal, Some(console)) => [console.slave.as_fd(); 3],
+        (Stdio::Terminal, None) => return Err(text("console", "", "no terminal was made")),
+    };
+    for (number, stream) in (0..).zip(streams) {
+        sys_process::dup_to(stream, number).step("connect", "standard streams")?;
+    }
+    if console.is_some() {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).step("set", "terminal")?;
+    }
+    Ok(())
+}

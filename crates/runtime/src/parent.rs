@@ -1,0 +1,279 @@
+//! Creating a container, seen from outside: cgroup, child, state, and undoing all of it on failure.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::clone::{Child, clone3};
+use davit_sys::{namespace, startsync};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use crate::Failure;
+use crate::failure::{Step, Wrap, text};
+use crate::init::{Entry, Init};
+use crate::plan::{Host, IdMapping, Join, Plan};
+use crate::request::{CreateRequest, Created, StartHandle};
+use crate::seccomp::Filter;
+use crate::state::{self, State};
+
+/// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
+/// [`davit_sys::startsync::release`].
+///
+/// # Errors
+/// The step that failed, with Docker's text where clients match on it. Nothing is left behind.
+pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
+    let host = probe()?;
+    let plan = Plan::new(request.id, request.bundle, &request.spec, &host)?;
+    let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
+    let filter = filter.transpose()?;
+    let mut undo = Undo::default();
+    undo.directory = Some(state::claim(request.root, request.id)?);
+    let result = build(request, &plan, &host.cgroups, filter.as_ref(), &mut undo);
+    let created = result.wrap(|| "unable to start container process".to_owned())?;
+    undo.disarm();
+    Ok(created)
+}
+
+/// What is to be taken back when a step fails.
+#[derive(Debug, Default)]
+struct Undo {
+    directory: Option<PathBuf>,
+    cgroup: Option<Cgroup>,
+    child: Option<OwnedFd>,
+}
+
+impl Undo {
+    fn disarm(&mut self) {
+        self.directory = None;
+        self.cgroup = None;
+        self.child = None;
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        // A failure is on its way to the caller already; these can only make it less clear.
+        if let Some(child) = self.child.take() {
+            kill_and_reap(&child);
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            let _ = cgroup.remove();
+        }
+        if let Some(directory) = self.directory.take() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+fn probe() -> Result<Host, Failure> {
+    Ok(Host {
+        cgroups: Layout::detect().step("detect", "cgroups")?,
+        time_namespaces: Path::new("/proc/self/ns/time").exists(),
+    })
+}
+
+fn build(
+    request: &CreateRequest<'_>,
+    plan: &Plan,
+    layout: &Layout,
+    filter: Option<&Filter>,
+    undo: &mut Undo,
+) -> Result<Created, Failure> {
+    let cgroup = make_cgroup(plan, layout, undo)?;
+    let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
+    let unified = open_unified(cgroup.as_ref())?;
+    let entries = open_namespaces(plan)?;
+    let (starter, channel) = startsync::pair().step("make", "start channel")?;
+    let init = Init {
+        plan,
+        channel: channel.as_fd(),
+        stdio: &request.stdio,
+        entries: &entries,
+        cgroup_files: files.as_deref().unwrap_or_default(),
+        filter,
+    };
+    let pid_namespace = entries.iter().find(|entry| entry.kind == namespace::PID);
+    let child = {
+        let _inside = pid_namespace.map(PidNamespace::enter).transpose()?;
+        clone3(plan.namespaces.new, unified.as_ref().map(OwnedFd::as_fd), || {
+            report(init.channel, init.run())
+        })
+        .step("clone", "container process")?
+    };
+    undo.child = Some(child.pidfd.try_clone().step("copy", "pidfd")?);
+    drop(channel);
+    map_ids(plan, &child, &starter)?;
+    // The child is busy with its mounts meanwhile.
+    limit(plan, cgroup.as_ref())?;
+    set_oom_score(plan.process.oom_score_adj, child.pid)?;
+    let directory = undo.directory.clone().expect("claimed before");
+    record(request, plan, &child, cgroup.is_some())?.save(&directory)?;
+    let console_master = wait_ready(&starter, &child, cgroup.as_ref())?;
+    Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
+}
+
+fn make_cgroup(plan: &Plan, layout: &Layout, undo: &mut Undo) -> Result<Option<Cgroup>, Failure> {
+    let Some(wanted) = &plan.cgroup else { return Ok(None) };
+    let cgroup = Cgroup::open(layout, &wanted.path).step("open cgroup", &wanted.path)?;
+    if !cgroup.procs().step("read cgroup", &wanted.path)?.is_empty() {
+        let message = format!("container's cgroup is not empty: {}", wanted.path);
+        return Err(text("cgroup", &wanted.path, message));
+    }
+    undo.cgroup = Some(cgroup.clone());
+    cgroup.create().step("create cgroup", &wanted.path)?;
+    Ok(Some(cgroup))
+}
+
+fn limit(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<(), Failure> {
+    let Some((plan, cgroup)) = plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
+    cgroup
+        .apply_devices(&plan.devices)
+        .and_then(|()| cgroup.apply(&plan.limits))
+        .step("apply cgroup configuration:", &plan.path)
+}
+
+/// The unified cgroup's directory, for the child to be born in.
+pub(crate) fn open_unified(cgroup: Option<&Cgroup>) -> Result<Option<OwnedFd>, Failure> {
+    let Some(path) = cgroup.and_then(Cgroup::unified_directory) else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    directory.map(Some).step("open", path.to_string_lossy())
+}
+
+fn open_namespaces(plan: &Plan) -> Result<Vec<Entry>, Failure> {
+    let open = |join: &Join| {
+        let name = join.path.to_string_lossy().into_owned();
+        let file = File::open(&join.path).step("open namespace", &name)?;
+        Ok(Entry { kind: join.kind, file: file.into(), name })
+    };
+    plan.namespaces.join.iter().map(open).collect()
+}
+
+/// While it lives, children of this process are born in another pid namespace.
+pub(crate) struct PidNamespace {
+    own: OwnedFd,
+}
+
+impl PidNamespace {
+    fn enter(entry: &Entry) -> Result<Self, Failure> {
+        Self::enter_fd(entry.file.as_fd(), &entry.name)
+    }
+
+    /// `fd` is a namespace file or a process' pidfd.
+    pub(crate) fn enter_fd(fd: BorrowedFd<'_>, name: &str) -> Result<Self, Failure> {
+        const OWN: &str = "/proc/self/ns/pid";
+        let own = File::open(OWN).step("open", OWN)?.into();
+        namespace::setns(fd, namespace::PID).step("join pid namespace", name)?;
+        Ok(Self { own })
+    }
+}
+
+impl Drop for PidNamespace {
+    fn drop(&mut self) {
+        // Ours, which we were in before: it can't be refused.
+        let _ = namespace::setns(self.own.as_fd(), namespace::PID);
+    }
+}
+
+/// Child: tells the failure and gives the exit status.
+pub(crate) fn report(channel: BorrowedFd<'_>, result: Result<Infallible, Failure>) -> i32 {
+    let Err(failure) = result;
+    // Nobody listens any more: nothing else to be done about it.
+    let _ = startsync::failed(channel, &failure);
+    1
+}
+
+fn map_ids(plan: &Plan, child: &Child, starter: &OwnedFd) -> Result<(), Failure> {
+    if plan.namespaces.new & namespace::USER == 0 {
+        return Ok(());
+    }
+    let table = |mappings: &[IdMapping]| {
+        let line = |m: &IdMapping| format!("{} {} {}\n", m.container, m.host, m.size);
+        mappings.iter().map(line).collect::<String>()
+    };
+    for (file, mappings) in
+        [("uid_map", &plan.namespaces.uid_mappings), ("gid_map", &plan.namespaces.gid_mappings)]
+    {
+        let path = format!("/proc/{}/{file}", child.pid);
+        fs::write(&path, table(mappings)).step("write", &path)?;
+    }
+    startsync::proceed(starter.as_fd()).step("signal", "id maps")
+}
+
+/// Docker sets 0 when nobody asked for anything. Where the engine itself has more and may not go
+/// below, that is not worth failing for; any other value was somebody's wish.
+pub(crate) fn set_oom_score(wanted: Option<i32>, pid: i32) -> Result<(), Failure> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let present = fs::read_to_string(&path).step("read", &path)?;
+    if present.trim().parse() == Ok(wanted) {
+        return Ok(());
+    }
+    match fs::write(&path, wanted.to_string()) {
+        Err(error) if wanted == 0 && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.step("write", format!("{wanted} to {path}")),
+    }
+}
+
+fn record(
+    request: &CreateRequest<'_>,
+    plan: &Plan,
+    child: &Child,
+    has_cgroup: bool,
+) -> Result<State, Failure> {
+    let (_, start_time) = state::process_start(child.pid).step("read", "container process")?;
+    let program = fs::metadata("/proc/self/exe").step("stat", "/proc/self/exe")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let annotations: BTreeMap<String, String> =
+        request.spec.annotations().clone().unwrap_or_default().into_iter().collect();
+    Ok(State {
+        oci_version: request.spec.version().clone(),
+        id: plan.id.clone(),
+        pid: child.pid,
+        start_time,
+        creator: (program.dev(), program.ino()),
+        bundle: request.bundle.to_owned(),
+        rootfs: plan.rootfs.clone(),
+        cgroup: plan.cgroup.as_ref().filter(|_| has_cgroup).map(|cgroup| cgroup.path.clone()),
+        created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        annotations,
+    })
+}
+
+fn wait_ready(
+    starter: &OwnedFd,
+    child: &Child,
+    cgroup: Option<&Cgroup>,
+) -> Result<Option<OwnedFd>, Failure> {
+    match startsync::receive(starter.as_fd()).step("wait for", "container init")? {
+        startsync::Message::Ready { console } => Ok(console),
+        startsync::Message::Failed(failure) => {
+            Err(failure).wrap(|| "error during container init".to_owned())
+        }
+        startsync::Message::Closed => Err(died(child, cgroup)),
+    }
+}
+
+/// The child ended without a word.
+fn died(child: &Child, cgroup: Option<&Cgroup>) -> Failure {
+    if cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0)) {
+        let message = "container init was OOM-killed (memory limit too low?)";
+        return text("init", "", message);
+    }
+    text("init", &child.pid.to_string(), "container init ended unexpectedly")
+}
+
+/// Ends a child for good, whatever it was doing.
+pub(crate) fn kill_and_reap(pidfd: &OwnedFd) {
+    // Gone already is as good, and its status tells nothing that the failure doesn't.
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    let _ = rustix::io::retry_on_intr(wait);
+}

@@ -1,0 +1,89 @@
+//! Finding the program: Go's `exec.LookPath`, whose error texts Docker's clients match on.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::io::Errno;
+
+use crate::Failure;
+use crate::failure::{errno_text, text};
+
+/// The path to execute for `name`, as the present user may, with `path` as `$PATH`.
+pub(super) fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Failure> {
+    let shown = name.to_string_lossy();
+    let failed = |errno: i32, why: &str| Failure {
+        errno,
+        ..text("exec", &shown, format!("exec: {shown:?}: {why}"))
+    };
+    if name.to_bytes().contains(&b'/') {
+        return match check(name) {
+            Ok(()) => Ok(name.to_owned()),
+            Err(Errno::ISDIR) => Err(failed(libc::EISDIR, "is a directory: permission denied")),
+            Err(Errno::ACCESS) => Err(failed(libc::EACCES, "permission denied")),
+            Err(error) => {
+                let reason = errno_text(&io::Error::from(error));
+                Err(failed(error.raw_os_error(), &format!("stat {shown}: {reason}")))
+            }
+        };
+    }
+    if !name.is_empty() {
+        for directory in path.unwrap_or_default().split(|&byte| byte == b':') {
+            let directory = Path::new(OsStr::from_bytes(directory));
+            // A relative part of $PATH is never searched.
+            if !directory.is_absolute() {
+                continue;
+            }
+            let candidate = directory.join(OsStr::from_bytes(name.to_bytes()));
+            let candidate = CString::new(candidate.into_os_string().into_encoded_bytes());
+            let candidate = candidate.expect("made of two strings without a zero byte");
+            if check(&candidate).is_ok() {
+                return Ok(candidate);
+            }
+        }
+    }
+    Err(failed(libc::ENOENT, "executable file not found in $PATH"))
+}
+
+fn check(path: &CStr) -> Result<(), Errno> {
+    let stat = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        return Err(Errno::ISDIR);
+    }
+    match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        // No faccessat2 (before Linux 5.8), or a filter that doesn't know it.
+        Err(Errno::NOSYS | Errno::PERM) if stat.st_mode & 0o111 != 0 => Ok(()),
+        Err(Errno::NOSYS | Errno::PERM) => Err(Errno::ACCESS),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &CStr, path: &str) -> String {
+        match find(name, Some(path.as_bytes())) {
+            Ok(found) => found.to_string_lossy().into_owned(),
+            Err(failure) => failure.message,
+        }
+    }
+
+    #[test]
+    fn the_texts_are_dockers() {
+        let cases = [
+            (c"sh", "/nowhere:/bin", "/bin/sh"),
+            (c"nosuch", "/bin", "exec: \"nosuch\": executable file not found in $PATH"),
+            (c"", "/bin", "exec: \"\": executable file not found in $PATH"),
+            (c"sh", "bin:.:", "exec: \"sh\": executable file not found in $PATH"),
+            (c"/etc", "/bin", "exec: \"/etc\": is a directory: permission denied"),
+            (c"/etc/passwd", "/bin", "exec: \"/etc/passwd\": permission denied"),
+            (c"/no/x", "/bin", "exec: \"/no/x\": stat /no/x: no such file or directory"),
+        ];
+        for (name, path, expected) in cases {
+            assert_eq!(message(name, path), expected);
+        }
+    }
+}

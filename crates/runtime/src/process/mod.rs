@@ -1,0 +1,199 @@
+//! From the runtime's child to the container's process: limits, credentials, program.
+//!
+//! The same for a container's first process and for an exec.
+
+pub(crate) mod caps;
+mod lookup;
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use davit_sys::process as sys_process;
+use davit_sys::startsync;
+use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::process::Rlimit;
+
+use crate::Failure;
+use crate::failure::{self, Step, errno_text, text};
+use crate::plan::ProcessPlan;
+use crate::rootfs::{Console, Tree};
+use crate::seccomp::Filter;
+use crate::user;
+
+/// What the last steps need beside the plan.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// Names the session keyring.
+    pub(crate) id: &'a str,
+    /// The child's end of the start conversation.
+    pub(crate) channel: BorrowedFd<'a>,
+    /// System call filter.
+    pub(crate) filter: Option<&'a Filter>,
+    /// Its terminal.
+    pub(crate) console: Option<&'a Console>,
+}
+
+/// Becomes the program. Only returns on failure; `Ok` can't be.
+pub(crate) fn become_program(
+    plan: &ProcessPlan,
+    around: &Surroundings<'_>,
+) -> Result<Infallible, Failure> {
+    set_rlimits(plan)?;
+    join_keyring(around.id)?;
+    own_stdio(plan.uid);
+    rustix::process::umask(Mode::from_raw_mode(plan.umask));
+    let env = environment(plan);
+    let in_cwd = enter_cwd(plan, Attempt::AsRoot)?;
+    sys_process::reset_signals().step("reset", "signals")?;
+    sys_process::close_on_exec_from(3).step("close", "descriptors")?;
+    // Without no_new_privileges only CAP_SYS_ADMIN may install a filter, so it comes first; with it,
+    // it comes last, so that a narrow profile need not allow our own calls.
+    let early = around.filter.filter(|_| !plan.no_new_privileges);
+    if let Some(filter) = early {
+        filter.install()?;
+    }
+    change_user(plan)?;
+    if !in_cwd {
+        enter_cwd(plan, Attempt::AsUser)?;
+    }
+    check_cwd()?;
+    if plan.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).step("set", "no_new_privs")?;
+    }
+    let program = lookup::find(&plan.args[0], plan.variable("PATH"))?;
+    wait_for_release(around)?;
+    if let Some(filter) = around.filter.filter(|_| plan.no_new_privileges) {
+        filter.install()?;
+    }
+    let error = sys_process::execve(&program, &plan.args, &env);
+    let program = program.to_string_lossy();
+    Err(Failure {
+        message: format!("exec {program}: {}", errno_text(&error)),
+        ..failure::io("exec", &program, &error)
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    AsRoot,
+    AsUser,
+}
+
+fn wait_for_release(around: &Surroundings<'_>) -> Result<(), Failure> {
+    const OBJECT: &str = "the start message";
+    match around.console {
+        Some(console) => startsync::ready_with_console(around.channel, console.master.as_fd()),
+        None => startsync::ready(around.channel),
+    }
+    .step("send", OBJECT)?;
+    if startsync::wait_release(around.channel).step("wait for", OBJECT)? {
+        return Ok(());
+    }
+    // Given up by the starter: nobody is left to tell.
+    sys_process::exit_now(0)
+}
+
+fn set_rlimits(plan: &ProcessPlan) -> Result<(), Failure> {
+    let some = |limit: u64| (limit != u64::MAX).then_some(limit);
+    for limit in &plan.rlimits {
+        let new = Rlimit { current: some(limit.soft), maximum: some(limit.hard) };
+        rustix::process::setrlimit(limit.resource, new).map_err(|errno| {
+            let own = rustix::process::getrlimit(limit.resource).maximum;
+            let own = own.map_or("unlimited".to_owned(), |own| own.to_string());
+            let error = io::Error::from(errno);
+            let message = format!(
+                "error setting rlimit {} to {}:{} (the engine's own hard limit is {own}, and raising \
+                 it needs CAP_SYS_RESOURCE): {}",
+                limit.name,
+                limit.soft,
+                limit.hard,
+                errno_text(&error)
+            );
+            Failure { message, ..failure::io("rlimit", &limit.name, &error) }
+        })?;
+    }
+    Ok(())
+}
+
+/// Leaves the starter's session keyring. Kernels without keyrings have nothing to leave.
+fn join_keyring(id: &str) -> Result<(), Failure> {
+    let name = CString::new(format!("_ses.{id}")).expect("an id has no zero byte");
+    match sys_process::join_session_keyring(&name) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        other => other.step("join", "session keyring"),
+    }
+}
+
+/// Gives the standard streams to the user, who may want to open `/dev/stdout`.
+fn own_stdio(uid: u32) {
+    for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == rustix::fs::makedev(1, 3);
+        if stat.st_uid != uid && !null {
+            // A file that can't be given away (a read-only file system) still is readable.
+            let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+        }
+    }
+}
+
+/// The environment, with `HOME` of the user's entry in `/etc/passwd` when the configuration has none.
+fn environment(plan: &ProcessPlan) -> Vec<CString> {
+    let mut env = plan.env.clone();
+    if plan.variable("HOME").is_none_or(<[u8]>::is_empty) {
+        env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
+        let home = Tree::open(Path::new("/")).ok().and_then(|root| user::home(&root, plan.uid));
+        let home = home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned());
+        env.extend(CString::new(format!("HOME={home}")));
+    }
+    env
+}
+
+/// Creates the working directory if it is missing and goes there. False: the user has to try.
+fn enter_cwd(plan: &ProcessPlan, attempt: Attempt) -> Result<bool, Failure> {
+    let name = plan.cwd.to_string_lossy();
+    if attempt == Attempt::AsRoot && !plan.cwd.exists() {
+        std::fs::create_dir_all(&plan.cwd).map_err(|error| Failure {
+            message: format!("mkdir {name}: {}", errno_text(&error)),
+            ..failure::io("mkdir", &name, &error)
+        })?;
+    }
+    match rustix::process::chdir(&plan.cwd) {
+        Ok(()) => Ok(true),
+        // On a network file system root may be nobody.
+        Err(Errno::ACCESS | Errno::PERM) if attempt == Attempt::AsRoot => Ok(false),
+        Err(errno) => {
+            let error = io::Error::from(errno);
+            let reason = errno_text(&error);
+            let message = format!("chdir to cwd ({name:?}) set in config.json failed: {reason}");
+            Err(Failure { message, ..failure::io("chdir", &name, &error) })
+        }
+    }
+}
+
+/// A working directory outside of the root would be a way out (CVE-2024-21626).
+fn check_cwd() -> Result<(), Failure> {
+    let cwd = rustix::process::getcwd(Vec::new()).step("getcwd", "")?;
+    if cwd.as_bytes().first() == Some(&b'/') {
+        return Ok(());
+    }
+    let message = "current working directory is outside of container mount namespace root \
+                   -- possible container breakout detected";
+    Err(text("chdir", &cwd.to_string_lossy(), message))
+}
+
+fn change_user(plan: &ProcessPlan) -> Result<(), Failure> {
+    caps::drop_bounding(plan.capabilities.bounding)?;
+    rustix::thread::set_keep_capabilities(true).step("keep", "capabilities")?;
+    let groups: Vec<Gid> = plan.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    rustix::thread::set_thread_groups(&groups).step("setgroups", format!("{:?}", plan.groups))?;
+    let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", plan.gid.to_string())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", plan.uid.to_string())?;
+    rustix::thread::set_keep_capabilities(false).step("keep", "capabilities")?;
+    caps::apply(&plan.capabilities)
+}

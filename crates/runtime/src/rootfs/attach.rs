@@ -1,0 +1,87 @@
+//! Making detached mounts, hanging them up and changing their attributes, by descriptor only.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use davit_sys::mount::{MountAttr, mount_setattr};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
+};
+
+use crate::plan::Propagation;
+
+/// A new file system instance, not mounted anywhere yet.
+pub(super) fn new_filesystem(
+    name: &str,
+    source: &str,
+    parameters: &[(&str, Option<&str>)],
+    attr: u64,
+) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if !source.is_empty() {
+        rustix::mount::fsconfig_set_string(&context, "source", source)?;
+    }
+    for (key, value) in parameters {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(&context, *key, *value)?,
+            None => rustix::mount::fsconfig_set_flag(&context, *key)?,
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let attr = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
+    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr)?)
+}
+
+/// A detached copy of the mount that `at` is in, beginning there.
+pub(super) fn copy_of(at: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    Ok(rustix::mount::open_tree(at, c"", flags)?)
+}
+
+/// Mounts `mount` on `target`. From then on `mount` is the descriptor of what is seen there.
+pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount, c"", target, c"", flags)?)
+}
+
+/// Changes the attributes of a mount that is attached.
+pub(super) fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
+    if *attr == MountAttr::default() {
+        return Ok(());
+    }
+    match mount_setattr(mount, c"", recursive, attr) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => remount(mount, attr),
+        other => other,
+    }
+}
+
+/// Changes how mounts go in and out.
+pub(super) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation) -> io::Result<()> {
+    let attr = MountAttr { propagation: propagation.kind, ..MountAttr::default() };
+    match mount_setattr(mount, c"", propagation.recursive, &attr) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            let kind = u32::try_from(propagation.kind).unwrap_or(0);
+            let mut flags = rustix::mount::MountPropagationFlags::from_bits_retain(kind);
+            flags.set(rustix::mount::MountPropagationFlags::REC, propagation.recursive);
+            Ok(rustix::mount::mount_change(proc_path(mount), flags)?)
+        }
+        other => other,
+    }
+}
+
+/// What `mount_setattr` does, for kernels before 5.12: one mount, all its flags at once.
+fn remount(mount: BorrowedFd<'_>, attr: &MountAttr) -> io::Result<()> {
+    let present = u64::from(rustix::fs::fstatvfs(mount)?.f_flag.bits());
+    // ST_RDONLY to ST_NOEXEC have the values of MS_* and of MOUNT_ATTR_*; the time modes differ.
+    const COMMON: u64 = 0xf;
+    let flags = (present & COMMON & !attr.clear) | (attr.set & COMMON);
+    let flags = MountFlags::from_bits_retain(u32::try_from(flags).unwrap_or(0));
+    Ok(rustix::mount::mount_remount(proc_path(mount), MountFlags::BIND | flags, c"")?)
+}
+
+fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}

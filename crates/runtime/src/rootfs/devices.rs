@@ -1,0 +1,124 @@
+//! Device nodes, the links of `/dev`, and the terminal.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
+
+use super::attach;
+use super::tree::Tree;
+use crate::Failure;
+use crate::failure::{Step, text};
+use crate::plan::{Device, DeviceNode};
+
+/// A pty of the container's devpts.
+#[derive(Debug)]
+pub(crate) struct Console {
+    /// For whoever shows it.
+    pub(crate) master: OwnedFd,
+    /// For the process.
+    pub(crate) slave: OwnedFd,
+}
+
+/// Makes the nodes. Where the kernel refuses (in a user namespace), the host's are bound instead.
+pub(super) fn make_nodes(tree: &Tree, devices: &[Device]) -> Result<(), Failure> {
+    devices
+        .iter()
+        .try_for_each(|device| make_node(tree, device).step("mknod", device.path.to_string_lossy()))
+}
+
+/// The links that programs expect.
+pub(super) fn make_links(tree: &Tree) -> Result<(), Failure> {
+    const LINKS: &[(&str, &str)] = &[
+        ("/proc/self/fd", "/dev/fd"),
+        ("/proc/self/fd/0", "/dev/stdin"),
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ];
+    for (target, path) in LINKS {
+        tree.make_link(target, Path::new(path)).step("link", path)?;
+    }
+    if Path::new("/proc/kcore").exists() {
+        tree.make_link("/proc/kcore", Path::new("/dev/core")).step("link", "/dev/core")?;
+    }
+    let ptmx = Path::new("/dev/ptmx");
+    // An image may bring a node of the host's devpts.
+    tree.remove_file(ptmx).step("remove", "/dev/ptmx")?;
+    tree.make_link("pts/ptmx", ptmx).step("link", "/dev/ptmx")
+}
+
+/// Opens a new pty of the devpts at `/dev/pts`.
+pub(crate) fn open_console(tree: &Tree, size: Option<(u16, u16)>) -> Result<Console, Failure> {
+    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+    const PTMX: &str = "/dev/pts/ptmx";
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let master = tree.at(Path::new(PTMX), flags).step("open", PTMX)?;
+    let stat = rustix::fs::fstatfs(&master).step("stat", PTMX)?;
+    if stat.f_type as i64 != DEVPTS_SUPER_MAGIC {
+        return Err(text("console", PTMX, format!("{PTMX} is not a devpts file")));
+    }
+    rustix::pty::unlockpt(&master).step("unlock", PTMX)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).step("open terminal of", PTMX)?;
+    if let Some((rows, columns)) = size {
+        let size =
+            rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).step("set size of", PTMX)?;
+    }
+    Ok(Console { master, slave })
+}
+
+/// Makes `/dev/console` the terminal.
+pub(super) fn mount_console(tree: &Tree, slave: BorrowedFd<'_>) -> Result<(), Failure> {
+    const CONSOLE: &str = "/dev/console";
+    let target = tree.make_file(Path::new(CONSOLE), 0o666).step("create", CONSOLE)?;
+    let copy = attach::copy_of(slave, false).step("bind", CONSOLE)?;
+    attach::attach(copy.as_fd(), target.as_fd()).step("mount", CONSOLE)
+}
+
+fn make_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
+    let (directory, name) = tree.parent(&device.path)?;
+    let kind = match device.kind {
+        DeviceNode::Block => FileType::BlockDevice,
+        DeviceNode::Char => FileType::CharacterDevice,
+        DeviceNode::Fifo => FileType::Fifo,
+    };
+    let number = rustix::fs::makedev(device.major, device.minor);
+    let mode = Mode::from_raw_mode(device.mode);
+    match rustix::fs::mknodat(&directory, name, kind, mode, number) {
+        Ok(()) => {}
+        Err(Errno::PERM) => return bind_node(tree, device),
+        Err(Errno::EXIST) => return check_node(tree, device),
+        Err(error) => return Err(error.into()),
+    }
+    // The mask doesn't apply to a node of the configuration: it is 0 here.
+    if (device.uid, device.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&directory, name, Some(uid), Some(gid), flags)?;
+    }
+    Ok(())
+}
+
+/// Something is there already: fine when it is the same device.
+fn check_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
+    let stat = rustix::fs::fstat(tree.handle(&device.path)?)?;
+    let same = stat.st_rdev == rustix::fs::makedev(device.major, device.minor)
+        && matches!(
+            (FileType::from_raw_mode(stat.st_mode), device.kind),
+            (FileType::CharacterDevice, DeviceNode::Char)
+                | (FileType::BlockDevice, DeviceNode::Block)
+                | (FileType::Fifo, DeviceNode::Fifo)
+        );
+    if same { Ok(()) } else { Err(Errno::EXIST.into()) }
+}
+
+fn bind_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let host = rustix::fs::openat(CWD, &device.path, flags, Mode::empty())?;
+    let target = tree.make_file(&device.path, 0o666)?;
+    let copy = attach::copy_of(host.as_fd(), false)?;
+    attach::attach(copy.as_fd(), target.as_fd())
+}

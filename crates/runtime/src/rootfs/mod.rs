@@ -1,0 +1,103 @@
+//! The container's root: its mounts, devices and terminal, and entering it.
+//!
+//! Runs in the new mount namespace. Everything is placed by descriptor below one [`Tree`], before the
+//! old root goes away.
+
+mod attach;
+mod devices;
+mod hide;
+mod mounts;
+mod tree;
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use davit_sys::mount::MountAttr;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+
+use crate::Failure;
+use crate::failure::{Step, Wrap};
+use crate::plan::{Plan, Propagation};
+
+pub(crate) use devices::{Console, open_console};
+pub(crate) use tree::{Tree, open_in};
+
+/// Builds the root of `plan` and returns it with the terminal, if one is asked for.
+pub(crate) fn build(plan: &Plan, terminal: bool) -> Result<(Tree, Option<Console>), Failure> {
+    let rootfs = plan.rootfs.to_string_lossy();
+    let tree = isolate(plan).wrap(|| format!("error preparing rootfs {rootfs:?}"))?;
+    for mount in &plan.mounts {
+        mounts::mount(&tree, mount)?;
+    }
+    if let Some(nodes) = &plan.devices {
+        devices::make_nodes(&tree, nodes).wrap(|| "error creating device nodes".to_owned())?;
+        devices::make_links(&tree).wrap(|| "error setting up /dev".to_owned())?;
+    }
+    let size = plan.process.console_size;
+    let console = terminal.then(|| open_console(&tree, size)).transpose()?;
+    if let Some(console) = &console {
+        devices::mount_console(&tree, console.slave.as_fd())?;
+    }
+    hide::make_readonly(&tree, &plan.readonly)?;
+    hide::mask(&tree, &plan.masked)?;
+    Ok((tree, console))
+}
+
+/// Makes the tree the root of this mount namespace and lets go of the old one.
+pub(crate) fn enter(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
+    let rootfs = plan.rootfs.to_string_lossy();
+    rustix::process::fchdir(tree).step("chdir to", &rootfs)?;
+    // The old root lands on top of the new one, and from there it is unmounted.
+    rustix::process::pivot_root(c".", c".").step("pivot_root to", &rootfs)?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change(c".", slave).step("detach from", "the old root")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).step("unmount", "the old root")?;
+    rustix::process::chdir(c"/").step("chdir to", "/")?;
+    let root = rustix::fs::openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let root = root.step("open", "/")?;
+    if let Some(propagation) = plan.root_propagation {
+        attach::set_propagation(root.as_fd(), propagation).step("set propagation", "/")?;
+    }
+    if plan.root_readonly {
+        let attr = MountAttr { set: 1, ..MountAttr::default() };
+        attach::set_attr(root.as_fd(), &attr, false).step("make read-only", "/")?;
+    }
+    Ok(())
+}
+
+/// Cuts this mount namespace off from the host's and hangs the root up as a mount of its own.
+fn isolate(plan: &Plan) -> Result<Tree, Failure> {
+    let rootfs = plan.rootfs.to_string_lossy();
+    let mut flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    if let Some(Propagation { kind, recursive }) = plan.root_propagation {
+        flags = MountPropagationFlags::from_bits_retain(u32::try_from(kind).unwrap_or(0));
+        flags.set(MountPropagationFlags::REC, recursive);
+    }
+    rustix::mount::mount_change(c"/", flags).step("set propagation", "/")?;
+    let host = Tree::open(&plan.rootfs).step("open", &rootfs)?;
+    if plan.root_propagation.is_some_and(|root| root.kind == libc::MS_SHARED) {
+        make_parent_private(&plan.rootfs)?;
+    }
+    let copy = attach::copy_of(host.as_fd(), true).step("bind", &rootfs)?;
+    attach::attach(copy.as_fd(), host.as_fd()).step("mount", &rootfs)?;
+    let private = Propagation { kind: libc::MS_PRIVATE, recursive: false };
+    attach::set_propagation(copy.as_fd(), private).step("set propagation", &rootfs)?;
+    Tree::open(&plan.rootfs).step("open", &rootfs)
+}
+
+/// With a shared root the mount that the container's root lies in is shared, too, and the new mount
+/// would appear on the host.
+fn make_parent_private(rootfs: &Path) -> Result<(), Failure> {
+    const TABLE: &str = "/proc/self/mountinfo";
+    let name = rootfs.to_string_lossy();
+    let rootfs = fs::canonicalize(rootfs).step("open", &name)?;
+    let table = fs::read_to_string(TABLE).step("read", TABLE)?;
+    let mounts = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let parent =
+        mounts.filter(|mount| rootfs.starts_with(mount)).max_by_key(|m| m.as_os_str().len());
+    let parent = parent.unwrap_or(Path::new("/"));
+    rustix::mount::mount_change(parent, MountPropagationFlags::PRIVATE)
+        .step("set propagation", parent.to_string_lossy())
+}

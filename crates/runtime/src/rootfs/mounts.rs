@@ -1,0 +1,176 @@
+//! The mounts of the configuration.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use davit_sys::cgroup::Hierarchy;
+use davit_sys::mount::MountAttr;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+use super::attach;
+use super::tree::Tree;
+use crate::Failure;
+use crate::failure::{Step, Wrap, errno_text, text};
+use crate::plan::{CgroupMount, Mount, MountKind};
+
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+const NOSUID_NODEV_NOEXEC: u64 = 0xe;
+
+/// Makes one mount.
+pub(super) fn mount(tree: &Tree, mount: &Mount) -> Result<(), Failure> {
+    let destination = mount.destination.to_string_lossy();
+    let result = match &mount.kind {
+        MountKind::Bind { source, recursive } => bind(tree, mount, source, *recursive),
+        MountKind::Filesystem { name, source, parameters } => {
+            filesystem(tree, mount, name, source, parameters)
+        }
+        MountKind::Cgroup(kind) => cgroup(tree, mount, kind),
+    };
+    let source = match &mount.kind {
+        MountKind::Bind { source, .. } => source.to_string_lossy().into_owned(),
+        MountKind::Filesystem { source, .. } => source.clone(),
+        MountKind::Cgroup(_) => "cgroup".to_owned(),
+    };
+    result.wrap(|| format!("error mounting {source:?} to rootfs at {destination:?}"))
+}
+
+fn bind(tree: &Tree, mount: &Mount, source: &Path, recursive: bool) -> Result<(), Failure> {
+    let name = source.to_string_lossy();
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, source, flags, Mode::empty()).step("open", &name)?;
+    let kind = rustix::fs::fstat(&file).step("stat", &name)?.st_mode;
+    let copy = attach::copy_of(file.as_fd(), recursive).step("bind", &name)?;
+    let target = if FileType::from_raw_mode(kind) == FileType::Directory {
+        tree.make_directory(&mount.destination, 0o755)
+    } else {
+        tree.make_file(&mount.destination, 0o755)
+    };
+    let target = target.step("create mountpoint", mount.destination.to_string_lossy())?;
+    hang(tree, mount, copy.as_fd(), target.as_fd())?;
+    attach::set_attr(copy.as_fd(), &mount.attr, false).step("remount", &name)?;
+    finish(mount, copy.as_fd())
+}
+
+fn filesystem(
+    tree: &Tree,
+    mount: &Mount,
+    name: &str,
+    source: &str,
+    parameters: &[(String, Option<String>)],
+) -> Result<(), Failure> {
+    let target = tree
+        .make_directory(&mount.destination, 0o755)
+        .step("create mountpoint", mount.destination.to_string_lossy())?;
+    let mut given: Vec<(&str, Option<&str>)> = parameters
+        .iter()
+        // Every instance has been new since Linux 4.7.
+        .filter(|(key, _)| !(name == "devpts" && key == "newinstance"))
+        .map(|(key, value)| (key.as_str(), value.as_deref()))
+        .collect();
+    if mount.is_readonly() {
+        given.push(("ro", None));
+    }
+    // A tmpfs takes the permissions of the directory it covers.
+    let mode = (name == "tmpfs" && !given.iter().any(|(key, _)| *key == "mode"))
+        .then(|| rustix::fs::fstat(&target).map(|stat| format!("{:o}", stat.st_mode & 0o7777)));
+    if let Some(Ok(mode)) = &mode {
+        given.push(("mode", Some(mode)));
+    }
+    let new = attach::new_filesystem(name, source, &given, mount.attr.set).step("mount", name)?;
+    hang(tree, mount, new.as_fd(), target.as_fd())?;
+    finish(mount, new.as_fd())
+}
+
+/// Attaches, unless the destination has become something below `/proc` through a link.
+fn hang(
+    tree: &Tree,
+    mount: &Mount,
+    new: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+) -> Result<(), Failure> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let destination = mount.destination.to_string_lossy();
+    let inside_proc = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as i64 == PROC_SUPER_MAGIC)
+    };
+    if !mount.destination.starts_with("/proc") && inside_proc(target) && !inside_proc(tree.as_fd())
+    {
+        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
+        return Err(text("mount", &destination, message));
+    }
+    attach::attach(new, target).step("mount", destination)
+}
+
+fn finish(mount: &Mount, new: BorrowedFd<'_>) -> Result<(), Failure> {
+    let destination = mount.destination.to_string_lossy();
+    for propagation in &mount.propagation {
+        attach::set_propagation(new, *propagation).step("set propagation", &destination)?;
+    }
+    attach::set_attr(new, &mount.recursive_attr, true).step("remount", &destination)
+}
+
+fn cgroup(tree: &Tree, mount: &Mount, kind: &CgroupMount) -> Result<(), Failure> {
+    match kind {
+        CgroupMount::BoundV2(source) => bind(tree, mount, source, true),
+        CgroupMount::MountedV2 => filesystem(tree, mount, "cgroup2", "cgroup", &[]),
+        CgroupMount::BoundV1(list) => {
+            cgroup_v1(tree, mount, list, |hierarchy| bound_hierarchy(hierarchy, &mount.attr))
+        }
+        CgroupMount::MountedV1(list) => {
+            cgroup_v1(tree, mount, list, |hierarchy| new_hierarchy(hierarchy, mount))
+        }
+    }
+}
+
+/// A tmpfs with one directory for each hierarchy, and links for controllers that share one.
+fn cgroup_v1(
+    tree: &Tree,
+    mount: &Mount,
+    hierarchies: &[Hierarchy],
+    make: impl Fn(&Hierarchy) -> std::io::Result<OwnedFd>,
+) -> Result<(), Failure> {
+    let root =
+        tree.make_directory(&mount.destination, 0o755).step("create mountpoint", CGROUP_ROOT)?;
+    let tmpfs = [("mode", Some("755"))];
+    let tmpfs = attach::new_filesystem("tmpfs", "tmpfs", &tmpfs, NOSUID_NODEV_NOEXEC);
+    attach::attach(tmpfs.step("mount", "tmpfs")?.as_fd(), root.as_fd()).step("mount", "tmpfs")?;
+    for hierarchy in hierarchies {
+        let joined = hierarchy.controllers.join(",");
+        let name = joined.strip_prefix("name=").unwrap_or(&joined);
+        let path = mount.destination.join(name);
+        let target = tree.make_directory(&path, 0o755).step("create mountpoint", name)?;
+        let new = make(hierarchy).step("mount cgroup", name)?;
+        attach::attach(new.as_fd(), target.as_fd()).step("mount cgroup", name)?;
+        attach::set_attr(new.as_fd(), &mount.attr, false).step("remount", name)?;
+        if hierarchy.controllers.len() > 1 {
+            for controller in &hierarchy.controllers {
+                let link = mount.destination.join(controller);
+                tree.make_link(name, &link).step("link", controller)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bound_hierarchy(hierarchy: &Hierarchy, _attr: &MountAttr) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let source =
+        rustix::fs::openat(CWD, &hierarchy.mount, flags, Mode::empty()).map_err(|errno| {
+            let error = std::io::Error::from(errno);
+            let text = format!("open {}: {}", hierarchy.mount.display(), errno_text(&error));
+            std::io::Error::new(error.kind(), text)
+        })?;
+    attach::copy_of(source.as_fd(), false)
+}
+
+fn new_hierarchy(hierarchy: &Hierarchy, mount: &Mount) -> std::io::Result<OwnedFd> {
+    let parameters: Vec<(&str, Option<&str>)> = hierarchy
+        .controllers
+        .iter()
+        .map(|controller| match controller.strip_prefix("name=") {
+            Some(name) => ("name", Some(name)),
+            None => (controller.as_str(), None),
+        })
+        .collect();
+    attach::new_filesystem("cgroup", "cgroup", &parameters, mount.attr.set)
+}

@@ -1,0 +1,169 @@
+//! Paths inside a root directory that its content must not be able to lead out of.
+//!
+//! Every look-up goes through `openat2` with `RESOLVE_IN_ROOT`: `..` and absolute links end at the
+//! root, and the magic links of `/proc` are not followed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// A directory that stands for `/`.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: OwnedFd,
+}
+
+impl Tree {
+    /// The tree at `path` of the caller's own root.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    /// Opens `path`, following links within the tree.
+    pub(crate) fn at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        open_in(self.root.as_fd(), path, flags)
+    }
+
+    /// An `O_PATH` descriptor of `path`.
+    pub(crate) fn handle(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.at(path, OFlags::PATH)
+    }
+
+    /// `mkdir -p`; a descriptor of the directory.
+    pub(crate) fn make_directory(&self, path: &Path, mode: u32) -> Result<OwnedFd, Errno> {
+        match self.at(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        let mut current = self.at(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?;
+        let mut walked = PathBuf::from("/");
+        for part in path.components() {
+            let Component::Normal(name) = part else { continue };
+            walked.push(name);
+            current = match self.at(&walked, OFlags::PATH | OFlags::DIRECTORY) {
+                Err(Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&current, name, Mode::from_raw_mode(mode)) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error),
+                    }
+                    self.at(&walked, OFlags::PATH | OFlags::DIRECTORY)?
+                }
+                other => other?,
+            };
+        }
+        Ok(current)
+    }
+
+    /// An `O_PATH` descriptor of the file `path`, created empty with its directories if missing.
+    pub(crate) fn make_file(&self, path: &Path, mode: u32) -> Result<OwnedFd, Errno> {
+        match self.handle(path) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        let (directory, name) = self.parent(path)?;
+        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(mode))?;
+        self.handle(path)
+    }
+
+    /// The directory that `path` is in, created if missing, and the last part of `path`.
+    pub(crate) fn parent<'p>(&self, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        Ok((self.make_directory(directory, 0o755)?, name))
+    }
+
+    /// Makes a symbolic link unless something is there.
+    pub(crate) fn make_link(&self, target: &str, path: &Path) -> Result<(), Errno> {
+        let (directory, name) = self.parent(path)?;
+        match rustix::fs::symlinkat(target, &directory, name) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a file, if there is one.
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<(), Errno> {
+        let (directory, name) = self.parent(path)?;
+        match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl AsFd for Tree {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// `openat2` below `root`, which a rename or mount anywhere on the host may ask to repeat.
+pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    const ATTEMPTS: u32 = 128;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..ATTEMPTS {
+        result = rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+        if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
+            break;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn scratch(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("davit-tree-{}-{name}", std::process::id()));
+        fs::create_dir_all(path.join("root/etc")).expect("a scratch directory");
+        Scratch(path)
+    }
+
+    #[test]
+    fn links_do_not_lead_out_of_the_tree() {
+        let scratch = scratch("links");
+        let root = scratch.0.join("root");
+        symlink("/../../outside", root.join("up")).expect("a link");
+        symlink("/etc", root.join("config")).expect("a link");
+        let tree = Tree::open(&root).expect("the tree");
+
+        tree.make_file(Path::new("/config/hosts"), 0o644).expect("a file through a link");
+        assert!(root.join("etc/hosts").exists());
+        assert_eq!(tree.make_directory(Path::new("/up/x"), 0o755).err(), Some(Errno::NOENT));
+        tree.make_directory(Path::new("/../../a/b"), 0o755).expect("clamped to the root");
+        assert!(root.join("a/b").exists());
+        assert!(!scratch.0.join("outside").exists());
+    }
+
+    #[test]
+    fn what_is_there_is_kept() {
+        let scratch = scratch("kept");
+        let root = scratch.0.join("root");
+        fs::write(root.join("etc/passwd"), "x").expect("a file");
+        let tree = Tree::open(&root).expect("the tree");
+        tree.make_file(Path::new("/etc/passwd"), 0o644).expect("the file");
+        assert_eq!(fs::read_to_string(root.join("etc/passwd")).expect("readable"), "x");
+        let error = tree.make_directory(Path::new("/etc/passwd/x"), 0o755).err();
+        assert_eq!(error, Some(Errno::NOTDIR));
+        tree.make_link("a", Path::new("/etc/passwd")).expect("left alone");
+        assert!(root.join("etc/passwd").is_file());
+    }
+}
