@@ -15,10 +15,10 @@ use ipnet::Ipv4Net;
 use crate::bridge::random_mac;
 use crate::link::{self, Mac, Port, Veth};
 use crate::netlink::{Connection, NETLINK_ROUTE};
+use crate::netns;
 use crate::networks::{Held, Networks, Uplink};
 use crate::sandbox::{Endpoint, Mode, Sandbox, SandboxSpec};
 use crate::store::{random, random_id};
-use crate::{conntrack, netns};
 
 const BRIDGE_CALLS_FIREWALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 const NO_IPV6_ON_ETH0: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
@@ -137,10 +137,7 @@ impl Networks {
             return Ok(());
         }
         uplink.firewall.publish(endpoint.ip, &sandbox.ports)?;
-        // Best effort: an old kernel keeps a running UDP flow where it was.
-        if let Err(error) = conntrack::forget_flows_to(&sandbox.ports) {
-            tracing::debug!(%error, "forget UDP flows to newly published ports");
-        }
+        uplink.janitor.forget_flows_to(&sandbox.ports);
         Ok(())
     }
 }

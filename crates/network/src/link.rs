@@ -66,7 +66,7 @@ pub(crate) struct Port {
 
 /// All interfaces.
 pub(crate) fn links(route: &Connection) -> io::Result<Vec<Link>> {
-    let found = route.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let found = route.dump_route(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     Ok(found.iter().filter_map(|payload| parse_link(payload)).collect())
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn delete_link(route: &Connection, name: &str) -> io::Result<()> {
 pub(crate) fn addresses(route: &Connection, index: u32) -> io::Result<Vec<Ipv4Net>> {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
-    let found = route.dump(&RouteNetlinkMessage::GetAddress(message))?;
+    let found = route.dump_route(&RouteNetlinkMessage::GetAddress(message))?;
     let own = |payload: &Vec<u8>| {
         let message = AddressMessage::parse(payload).ok()?;
         let address = message.attributes.iter().find_map(|attribute| match attribute {
@@ -159,7 +159,7 @@ pub(crate) fn delete_address(route: &Connection, index: u32, address: Ipv4Net) -
 pub(crate) fn routed_subnets(route: &Connection, but: Option<u32>) -> io::Result<Vec<Ipv4Net>> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
-    let found = route.dump(&RouteNetlinkMessage::GetRoute(message))?;
+    let found = route.dump_route(&RouteNetlinkMessage::GetRoute(message))?;
     let subnet = |payload: &Vec<u8>| {
         let message = RouteMessage::parse(payload).ok()?;
         let through = message.attributes.iter().find_map(|attribute| match attribute {

@@ -135,10 +135,15 @@ impl Connection {
     }
 
     /// The payloads of all answers to a dump request of the route family.
-    pub(crate) fn dump(&self, message: &RouteNetlinkMessage) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn dump_route(&self, message: &RouteNetlinkMessage) -> io::Result<Vec<Vec<u8>>> {
         let mut payload = vec![0; message.buffer_len()];
         message.serialize(&mut payload);
-        self.request(message.message_type(), FLAG_DUMP, &payload)
+        self.dump(message.message_type(), &payload)
+    }
+
+    /// The payloads of all answers to a dump request.
+    pub(crate) fn dump(&self, kind: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        self.request(kind, FLAG_DUMP, payload)
     }
 
     /// The payload of the answer to a request for one thing.

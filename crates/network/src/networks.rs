@@ -15,9 +15,9 @@ use crate::config::Config;
 use crate::firewall::Firewall;
 use crate::firewall::ruleset::Settings;
 use crate::ipam::Pool;
+use crate::janitor::Janitor;
 use crate::netlink::{Connection, NETLINK_ROUTE};
 use crate::ports::{Ports, Reservation};
-use crate::reaper::Reaper;
 use crate::sandbox::Sandbox;
 use crate::store::{Record, Records};
 
@@ -61,7 +61,7 @@ pub struct NetworkInfo {
 pub(crate) struct Uplink {
     pub(crate) bridge: Bridge,
     pub(crate) firewall: Firewall,
-    pub(crate) reaper: Reaper,
+    pub(crate) janitor: Janitor,
     pool: Mutex<Pool>,
 }
 
@@ -170,7 +170,7 @@ impl Uplink {
             masquerade: config.ip_masq,
         })?;
         let pool = Mutex::new(Pool::new(bridge.address));
-        Ok(Self { bridge, firewall, reaper: Reaper::start()?, pool })
+        Ok(Self { bridge, firewall, janitor: Janitor::start()?, pool })
     }
 
     pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {

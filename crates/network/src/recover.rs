@@ -80,7 +80,7 @@ impl Networks {
             let ours = link.master == Some(uplink.bridge.index) && is_our_name(&link.name);
             ours && !live.contains(link.name.as_str())
         });
-        strays.for_each(|stray| uplink.reaper.delete(stray.name));
+        strays.for_each(|stray| uplink.janitor.delete_link(stray.name));
         Ok(())
     }
 

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use davit_types::{Error, Result};
 
+use crate::netns;
 use crate::networks::{Held, Networks, all_or_ok};
-use crate::sandbox::Endpoint;
-use crate::{conntrack, netns};
+use crate::sandbox::Sandbox;
 
 impl Networks {
     /// Takes everything of a container's sandbox away. Every step is tried; doing it again, or for
@@ -24,27 +24,25 @@ impl Networks {
     /// Undoes whatever there is of a sandbox.
     pub(crate) fn dismantle(&self, held: Held) -> Vec<Error> {
         let Held { sandbox, reservations } = held;
-        let published = !sandbox.ports.is_empty();
         let mut errors = Vec::new();
-        if let Some(endpoint) = sandbox.endpoint.as_ref().filter(|_| published) {
-            errors.extend(self.unpublish(endpoint).err());
-        }
+        errors.extend(self.unpublish(&sandbox).err());
         // Only now: the rules went before the ports can be anyone else's.
         self.ports.release(reservations);
         errors.extend(netns::unpin(&sandbox.key).err());
         if let (Some(endpoint), Ok(uplink)) = (sandbox.endpoint, self.uplink()) {
-            uplink.reaper.delete(endpoint.host_interface);
+            uplink.janitor.delete_link(endpoint.host_interface);
             uplink.pool().release(endpoint.ip, Instant::now());
         }
         errors
     }
 
-    fn unpublish(&self, endpoint: &Endpoint) -> Result<()> {
-        self.uplink()?.firewall.unpublish(endpoint.ip)?;
-        // Best effort: an old kernel lets a running UDP flow end by its timeout.
-        if let Err(error) = conntrack::forget_flows_of(endpoint.ip) {
-            tracing::debug!(%error, ip = %endpoint.ip, "forget a removed container's flows");
-        }
+    fn unpublish(&self, sandbox: &Sandbox) -> Result<()> {
+        let (Some(endpoint), false) = (&sandbox.endpoint, sandbox.ports.is_empty()) else {
+            return Ok(());
+        };
+        let uplink = self.uplink()?;
+        uplink.firewall.unpublish(endpoint.ip)?;
+        uplink.janitor.forget_flows_of(endpoint.ip, &sandbox.ports);
         Ok(())
     }
 }

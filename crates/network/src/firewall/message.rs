@@ -64,11 +64,29 @@ impl Attributes {
     }
 }
 
+impl Attributes {
+    /// The attributes of a message: what comes after the general header.
+    pub(crate) fn after_header(message: &[u8]) -> &[u8] {
+        message.get(4..).unwrap_or_default()
+    }
+}
+
+/// The attributes in a message or a nested attribute: kind and value.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([l0, l1, k0, k1], _) = bytes.split_first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([*k0, *k1]) & !NESTED, value))
+    })
+}
+
 /// The key of a concatenated lookup: each field is padded to four bytes.
-pub(crate) fn concatenated(ip: Ipv4Addr, protocol: u8, port: u16) -> [u8; 12] {
+pub(crate) fn concatenated(ip: Ipv4Addr, protocol: u8, port: u16) -> Vec<u8> {
     let [a, b, c, d] = ip.octets();
     let [high, low] = port.to_be_bytes();
-    [a, b, c, d, protocol, 0, 0, 0, high, low, 0, 0]
+    vec![a, b, c, d, protocol, 0, 0, 0, high, low, 0, 0]
 }
 
 #[cfg(test)]

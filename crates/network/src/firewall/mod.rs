@@ -4,8 +4,10 @@
 //! transaction ([`nft`]); while it stands, publishing and unpublishing only change its maps'
 //! elements. It is left in place when the daemon ends: ports are served without it.
 
+mod entry;
+mod expression;
 pub(crate) mod message;
-pub(crate) mod nft;
+mod nft;
 pub(crate) mod ruleset;
 
 use std::collections::BTreeMap;
@@ -38,17 +40,22 @@ impl Firewall {
     /// [`Firewall::replace`]: its ports are being served.
     pub(crate) fn open(settings: Settings) -> Result<Self> {
         let firewall = Self { settings, state: Mutex::default() };
-        if !nft::exists(&firewall.settings.table).context(|| firewall.describe("look for"))? {
+        if nft::find(&firewall.settings.table).context(|| firewall.describe("look for"))?.is_none()
+        {
             firewall.apply(&mut firewall.lock())?;
         }
         Ok(firewall)
     }
 
-    /// Publishes exactly these ports, by the containers' addresses, in one transaction.
+    /// Publishes exactly these ports, by the containers' addresses, in one transaction. What is
+    /// published already is not touched.
     pub(crate) fn replace(&self, published: BTreeMap<Ipv4Addr, Vec<PortBinding>>) -> Result<()> {
         let mut state = self.lock();
         state.published = published;
-        self.apply(&mut state)
+        let wanted = ruleset(&self.settings, &state.published);
+        nft::update_table(&wanted).context(|| self.describe("update"))?;
+        state.applied = true;
+        Ok(())
     }
 
     /// Publishes a container's ports.

@@ -56,7 +56,7 @@ pub(crate) struct Chain {
 }
 
 /// Where a chain is called from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Hook {
     pub(crate) kind: &'static str,
     pub(crate) point: Point,
@@ -64,7 +64,7 @@ pub(crate) struct Hook {
 }
 
 /// A netfilter hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Point {
     Prerouting,
     Forward,

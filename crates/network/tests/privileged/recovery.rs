@@ -88,7 +88,7 @@ fn no_connection_fails_while_the_daemon_restarts() {
 #[test]
 fn the_chosen_subnet_is_remembered_and_routed_ones_are_avoided() {
     in_private_namespaces("the_chosen_subnet_is_remembered_and_routed_ones_are_avoided", |host| {
-        shell("ip link add d0 type dummy; ip addr add 172.17.9.9/24 dev d0; ip link set d0 up");
+        shell("ip link add d0 type bridge; ip addr add 172.17.9.9/24 dev d0; ip link set d0 up");
         let subnet = |networks: &Networks| {
             networks.get("bridge").expect("the bridge").subnet.expect("a subnet").to_string()
         };

@@ -19,6 +19,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 pub(crate) fn in_private_namespaces(test: &str, body: impl FnOnce(&Host) + Send + 'static) {
     let name = test.to_owned();
     let run = move || {
+        #[allow(clippy::print_stdout, reason = "whoever runs the tests has to know")]
         if let Err(error) = enter_private_namespaces() {
             let message = format!("NOT RUN: {name} needs root and network namespaces: {error}");
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
