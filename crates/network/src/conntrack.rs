@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use crate::firewall::message::Attributes;
-use crate::netlink::{Batch, Connection, NETLINK_NETFILTER};
+use crate::netlink::{Batch, Connection};
 use crate::sandbox::{PortBinding, Protocol};
 
 // linux/netfilter/nfnetlink_conntrack.h; names as there, without their prefixes.
@@ -32,7 +32,7 @@ const MATCH_DST_PORT: u32 = 1 << 5;
 ///
 /// # Errors
 /// The kernel can't select flows to delete (before 6.8), or doesn't track any.
-pub(crate) fn forget_flows_to(ports: &[PortBinding]) -> io::Result<()> {
+pub(crate) fn forget_flows_to(connection: &Connection, ports: &[PortBinding]) -> io::Result<()> {
     let mut batch = Batch::default();
     for port in ports.iter().filter(|port| port.protocol == Protocol::Udp) {
         let proto = Attributes::default()
@@ -41,19 +41,19 @@ pub(crate) fn forget_flows_to(ports: &[PortBinding]) -> io::Result<()> {
         let tuple = Attributes::default().nested(TUPLE_PROTO, proto);
         push(&mut batch, TUPLE_ORIG, tuple, [MATCH_PROTO_NUM | MATCH_DST_PORT, 0]);
     }
-    send(&batch)
+    connection.send_all(&batch)
 }
 
 /// Forgets all flows that were rewritten to, or answered by, a container.
 ///
 /// # Errors
 /// As [`forget_flows_to`].
-pub(crate) fn forget_flows_of(container: Ipv4Addr) -> io::Result<()> {
+pub(crate) fn forget_flows_of(connection: &Connection, container: Ipv4Addr) -> io::Result<()> {
     let mut batch = Batch::default();
     let address = Attributes::default().bytes(IP_V4_SRC, &container.octets());
     let tuple = Attributes::default().nested(TUPLE_IP, address);
     push(&mut batch, TUPLE_REPLY, tuple, [0, MATCH_IP_SRC]);
-    send(&batch)
+    connection.send_all(&batch)
 }
 
 fn push(batch: &mut Batch, kind: u16, tuple: Attributes, [original, reply]: [u32; 2]) {
@@ -63,11 +63,4 @@ fn push(batch: &mut Batch, kind: u16, tuple: Attributes, [original, reply]: [u32
         .bytes(FILTER_REPLY_FLAGS, &reply.to_ne_bytes());
     let message = Attributes::message(IPV4, 0).nested(kind, tuple).nested(FILTER, filter);
     batch.push(DELETE, 0, message.as_bytes());
-}
-
-fn send(batch: &Batch) -> io::Result<()> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    Connection::open(NETLINK_NETFILTER)?.send_all(batch)
 }

@@ -114,6 +114,8 @@ impl Networks {
             let inside = Connection::open(NETLINK_ROUTE).context(|| "open a netlink socket")?;
             link::configure_container(&inside, address, endpoint.gateway)
                 .context(|| format!("configure eth0 with {address}"))?;
+            link::await_veth(&host, veth.host, &inside)
+                .context(|| format!("look at veth pair {}", veth.host))?;
             write_sysctls(&spec.sysctls)
         })
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use davit_types::{Context, Result};
 
-use crate::netlink::{Connection, NETLINK_ROUTE};
+use crate::netlink::{Connection, NETLINK_NETFILTER, NETLINK_ROUTE};
 use crate::sandbox::{PortBinding, Protocol};
 use crate::{conntrack, link};
 
@@ -38,12 +38,13 @@ enum Order {
 impl Janitor {
     /// Starts the thread, in the caller's network namespace.
     pub(crate) fn start() -> Result<Self> {
-        let route = Connection::open(NETLINK_ROUTE).context(|| "open a netlink socket")?;
+        let open = |family| Connection::open(family).context(|| "open a netlink socket");
+        let (route, filter) = (open(NETLINK_ROUTE)?, open(NETLINK_NETFILTER)?);
         let (orders, inbox) = channel();
         thread::Builder::new()
             .name("net-janitor".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || run(&route, &inbox))
+            .spawn(move || run(&route, &filter, &inbox))
             .context(|| "start a thread")?;
         Ok(Self { orders })
     }
@@ -73,7 +74,7 @@ impl Janitor {
     }
 }
 
-fn run(route: &Connection, inbox: &Receiver<Order>) {
+fn run(route: &Connection, filter: &Connection, inbox: &Receiver<Order>) {
     // In the order they are due.
     let mut links: VecDeque<(Instant, String)> = VecDeque::new();
     loop {
@@ -84,8 +85,10 @@ fn run(route: &Connection, inbox: &Receiver<Order>) {
         };
         match order {
             Ok(Order::DeleteLink(name)) => links.push_back((Instant::now() + GRACE, name)),
-            Ok(Order::ForgetFlowsTo(ports)) => note_forgotten(conntrack::forget_flows_to(&ports)),
-            Ok(Order::ForgetFlowsOf(ip)) => note_forgotten(conntrack::forget_flows_of(ip)),
+            Ok(Order::ForgetFlowsTo(ports)) => {
+                note_forgotten(conntrack::forget_flows_to(filter, &ports))
+            }
+            Ok(Order::ForgetFlowsOf(ip)) => note_forgotten(conntrack::forget_flows_of(filter, ip)),
             Err(RecvTimeoutError::Timeout) => {
                 links.pop_front().into_iter().for_each(|(_, name)| delete(route, &name));
             }

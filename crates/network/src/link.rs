@@ -6,13 +6,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use netlink_packet_core::Parseable;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -29,9 +31,12 @@ pub(crate) type Mac = [u8; 6];
 
 /// The interface a container sees.
 const CONTAINER_INTERFACE: &str = "eth0";
+/// 100 ms in all; then the container starts without.
+const CARRIER_POLLS: u32 = 500;
+const CARRIER_POLL: Duration = Duration::from_micros(200);
 
 /// An interface, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
@@ -39,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
     /// `bridge`, `veth`, ...
     pub(crate) kind: Option<String>,
+    /// Whether it carries packets now.
+    pub(crate) is_operational: bool,
 }
 
 /// A veth pair to make.
@@ -208,6 +215,21 @@ pub(crate) fn create_veth(
     route_result(host.send(&batch)?)
 }
 
+/// Waits until both ends of a veth pair carry packets: the kernel gets to that in its own time, and
+/// a first packet that comes too early is lost, which costs TCP a second. Asking makes newer
+/// kernels (6.8) do it at once.
+pub(crate) fn await_veth(host: &Connection, name: &str, inside: &Connection) -> io::Result<()> {
+    for (connection, name) in [(inside, CONTAINER_INTERFACE), (host, name)] {
+        for _ in 0..CARRIER_POLLS {
+            if link(connection, name)?.is_some_and(|link| link.is_operational) {
+                break;
+            }
+            thread::sleep(CARRIER_POLL);
+        }
+    }
+    Ok(())
+}
+
 /// Inside the container's namespace: loopback, address, `eth0` up, default route.
 pub(crate) fn configure_container(
     inside: &Connection,
@@ -308,12 +330,12 @@ fn default_route(index: u32, gateway: Ipv4Addr) -> RouteNetlinkMessage {
 
 fn parse_link(payload: &[u8]) -> Option<Link> {
     let message = LinkMessage::parse(payload).ok()?;
-    let mut link =
-        Link { index: message.header.index, name: String::new(), master: None, kind: None };
+    let mut link = Link { index: message.header.index, ..Link::default() };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::OperState(state) => link.is_operational = state == State::Up,
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),

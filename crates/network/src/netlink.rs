@@ -47,16 +47,12 @@ struct Answer {
 }
 
 /// A netlink socket.
+#[derive(Debug)]
 pub(crate) struct Connection {
     socket: Socket,
 }
 
 impl Batch {
-    /// Whether there is nothing to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.requests == 0
-    }
-
     /// Adds a request that is to be answered and returns its number.
     pub(crate) fn push(&mut self, kind: u16, flags: u16, payload: &[u8]) -> u32 {
         self.acknowledged += 1;

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use davit_types::{Context, Result};
 
+use crate::netlink::Connection;
 use crate::sandbox::PortBinding;
 use ruleset::{Element, Settings, elements, ruleset};
 
@@ -33,6 +34,8 @@ struct State {
     published: BTreeMap<Ipv4Addr, Vec<PortBinding>>,
     /// Whether the kernel's table is what this daemon made of `published`.
     applied: bool,
+    /// Absent: not opened yet, or the last use failed.
+    connection: Option<Connection>,
 }
 
 impl Firewall {
@@ -40,10 +43,13 @@ impl Firewall {
     /// [`Firewall::replace`]: its ports are being served.
     pub(crate) fn open(settings: Settings) -> Result<Self> {
         let firewall = Self { settings, state: Mutex::default() };
-        if nft::find(&firewall.settings.table).context(|| firewall.describe("look for"))?.is_none()
-        {
-            firewall.apply(&mut firewall.lock())?;
+        let mut state = firewall.lock();
+        let table = &firewall.settings.table;
+        let found = state.with_connection(|connection| nft::find(connection, table));
+        if found.context(|| firewall.describe("look for"))?.is_none() {
+            firewall.apply(&mut state)?;
         }
+        drop(state);
         Ok(firewall)
     }
 
@@ -53,7 +59,9 @@ impl Firewall {
         let mut state = self.lock();
         state.published = published;
         let wanted = ruleset(&self.settings, &state.published);
-        nft::update_table(&wanted).context(|| self.describe("update"))?;
+        state
+            .with_connection(|connection| nft::update_table(connection, &wanted))
+            .context(|| self.describe("update"))?;
         state.applied = true;
         Ok(())
     }
@@ -84,10 +92,11 @@ impl Firewall {
         &self,
         state: &mut State,
         elements: &[Element],
-        change: impl Fn(&str, &[Element]) -> io::Result<()>,
+        change: impl Fn(&Connection, &str, &[Element]) -> io::Result<()>,
     ) -> Result<()> {
         if state.applied {
-            match change(&self.settings.table, elements) {
+            let table = &self.settings.table;
+            match state.with_connection(|connection| change(connection, table, elements)) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%error, "firewall table is not as it was left"),
             }
@@ -97,7 +106,9 @@ impl Firewall {
 
     fn apply(&self, state: &mut State) -> Result<()> {
         let wanted = ruleset(&self.settings, &state.published);
-        nft::replace_table(&wanted).context(|| self.describe("write"))?;
+        state
+            .with_connection(|connection| nft::replace_table(connection, &wanted))
+            .context(|| self.describe("write"))?;
         state.applied = true;
         Ok(())
     }
@@ -108,5 +119,20 @@ impl Firewall {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn with_connection<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => nft::connect()?,
+        };
+        let done = work(&connection)?;
+        self.connection = Some(connection);
+        Ok(done)
     }
 }

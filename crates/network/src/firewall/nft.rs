@@ -41,9 +41,15 @@ const ENTRIES_PER_MESSAGE: usize = 400;
 /// How the maps are laid out; part of the table's comment.
 const MAPS: &str = "ipv4_addr . inet_proto . inet_service intervals";
 
+/// A connection for this module's functions. To be kept: closing one waits for the kernel to clean
+/// up after former transactions (about 10 ms). Not to be used after an error: a batch that failed
+/// may leave answers unread.
+pub(crate) fn connect() -> io::Result<Connection> {
+    Connection::open(NETLINK_NETFILTER)
+}
+
 /// The comment of the table of that name, if there is one.
-pub(crate) fn find(table: &str) -> io::Result<Option<String>> {
-    let connection = Connection::open(NETLINK_NETFILTER)?;
+pub(crate) fn find(connection: &Connection, table: &str) -> io::Result<Option<String>> {
     match connection.get(GETTABLE, named(table).as_bytes()) {
         Ok(answer) => Ok(Some(comment(&answer))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -56,15 +62,15 @@ pub(crate) fn find(table: &str) -> io::Result<Option<String>> {
 /// A map that is replaced is empty for a moment on the packets' side, even inside a transaction:
 /// range maps of concatenated keys publish their elements after the new rules are in force. So the
 /// maps stay, and only what differs is changed. Rules have no such moment and are written anew.
-pub(crate) fn update_table(ruleset: &Ruleset) -> io::Result<()> {
-    if find(&ruleset.table)?.as_deref() != Some(layout(ruleset).as_str()) {
-        return replace_table(ruleset);
+pub(crate) fn update_table(connection: &Connection, ruleset: &Ruleset) -> io::Result<()> {
+    if find(connection, &ruleset.table)?.as_deref() != Some(layout(ruleset).as_str()) {
+        return replace_table(connection, ruleset);
     }
-    let present = present_entries(&ruleset.table)?;
+    let present = present_entries(connection, &ruleset.table)?;
     let wanted: HashSet<Entry> = entries(&ruleset.elements).into_iter().collect();
     let surplus: Vec<Entry> = present.difference(&wanted).cloned().collect();
     let missing: Vec<Entry> = wanted.difference(&present).cloned().collect();
-    transaction(|batch| {
+    transaction(connection, |batch| {
         push_entries(batch, DELSETELEM, 0, &ruleset.table, &surplus);
         for chain in &ruleset.chains {
             let all_rules = named(&ruleset.table).text(2, chain.name);
@@ -76,10 +82,10 @@ pub(crate) fn update_table(ruleset: &Ruleset) -> io::Result<()> {
 }
 
 /// Makes the table what `ruleset` says; no packet sees anything in between.
-pub(crate) fn replace_table(ruleset: &Ruleset) -> io::Result<()> {
+pub(crate) fn replace_table(connection: &Connection, ruleset: &Ruleset) -> io::Result<()> {
     let table = named(&ruleset.table);
     let entries = entries(&ruleset.elements);
-    transaction(|batch| {
+    transaction(connection, |batch| {
         // Deleting needs it to be there.
         batch.push(NEWTABLE, CREATE, table.as_bytes());
         batch.push(DELTABLE, 0, table.as_bytes());
@@ -102,23 +108,32 @@ pub(crate) fn replace_table(ruleset: &Ruleset) -> io::Result<()> {
 }
 
 /// Adds elements to the maps of an existing table.
-pub(crate) fn add_elements(table: &str, elements: &[Element]) -> io::Result<()> {
-    transaction(|batch| push_entries(batch, NEWSETELEM, CREATE, table, &entries(elements)))
+pub(crate) fn add_elements(
+    connection: &Connection,
+    table: &str,
+    elements: &[Element],
+) -> io::Result<()> {
+    transaction(connection, |batch| {
+        push_entries(batch, NEWSETELEM, CREATE, table, &entries(elements))
+    })
 }
 
 /// Deletes elements of the maps.
-pub(crate) fn delete_elements(table: &str, elements: &[Element]) -> io::Result<()> {
-    transaction(|batch| push_entries(batch, DELSETELEM, 0, table, &entries(elements)))
+pub(crate) fn delete_elements(
+    connection: &Connection,
+    table: &str,
+    elements: &[Element],
+) -> io::Result<()> {
+    transaction(connection, |batch| push_entries(batch, DELSETELEM, 0, table, &entries(elements)))
 }
 
-fn transaction(fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
+fn transaction(connection: &Connection, fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
     let mut batch = Batch::default();
     let edge = Attributes::message(0, SUBSYSTEM);
     batch.push_silent(BATCH_BEGIN, 0, edge.as_bytes());
     fill(&mut batch);
     batch.push_silent(BATCH_END, 0, edge.as_bytes());
-    // A socket for each: answers that a failed batch leaves unread can't be mistaken for others.
-    Connection::open(NETLINK_NETFILTER)?.send_all(&batch)
+    connection.send_all(&batch)
 }
 
 fn push_rules(batch: &mut Batch, ruleset: &Ruleset) {
@@ -149,10 +164,9 @@ fn entries(elements: &[Element]) -> Vec<Entry> {
 }
 
 /// What the table's maps hold now.
-fn present_entries(table: &str) -> io::Result<HashSet<Entry>> {
+fn present_entries(connection: &Connection, table: &str) -> io::Result<HashSet<Entry>> {
     let mut present = HashSet::new();
     for map in [PUBLISHED, PUBLISHED_SAME] {
-        let connection = Connection::open(NETLINK_NETFILTER)?;
         let request = named(table).text(2, map);
         for answer in connection.dump(GETSETELEM, request.as_bytes())? {
             let lists =
