@@ -1,0 +1,173 @@
+//! A container's root directory as a descriptor: `/proc/<pid>/root` of a running one; for a stopped
+//! one its overlay and volumes, mounted on a thread of their own in a private mount namespace.
+//!
+//! Whoever gets the descriptor must look paths up inside it (`RESOLVE_IN_ROOT`): the tree belongs to
+//! the container and may be changed under our hands.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use davit_image::ContainerLayer;
+use davit_sys::mount::{MOUNT_ATTR_RDONLY, MountAttr, mount_setattr};
+use davit_types::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::record::MountRecord;
+use super::{Container, blocking};
+use crate::engine::Inner;
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Runs `work` on the container's root, to its end. A stopped container can't be started meanwhile.
+pub(crate) async fn with_root<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    // Not under the lock at first: a container that takes its time to stop has a root, too.
+    let mut guard = None;
+    if !container.snapshot().record.state.has_process() {
+        guard = Some(Arc::clone(&container.transition).lock_owned().await);
+    }
+    container.check_present()?;
+    let snapshot = container.snapshot();
+    if snapshot.record.state.has_process() {
+        drop(guard);
+        let pid = snapshot.record.state.pid;
+        return blocking(move || work(running_root(pid)?.as_fd())).await;
+    }
+    let layer = inner.images.container_layer(&container.id)?;
+    blocking(move || {
+        let result = with_stopped_root(&layer, &snapshot.record.mount_points, work);
+        drop(guard);
+        result
+    })
+    .await
+}
+
+fn running_root(pid: i32) -> Result<OwnedFd> {
+    rustix::fs::open(format!("/proc/{pid}/root"), DIRECTORY, Mode::empty())
+        .context(|| format!("open the root of process {pid}"))
+}
+
+/// Mounts a stopped container's root and its volumes for `work` alone. Blocks.
+pub(crate) fn with_stopped_root<T: Send>(
+    layer: &ContainerLayer,
+    mounts: &BTreeMap<String, MountRecord>,
+    work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
+) -> Result<T> {
+    // The thread takes the namespace with it when it ends, and the mounts with that.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("container-root".to_owned());
+        let handle = thread
+            .spawn_scoped(scope, || {
+                davit_sys::namespace::unshare(davit_sys::namespace::MOUNT)
+                    .context(|| "make a mount namespace")?;
+                let root = mount_root(layer)?;
+                mount_volumes(root.as_fd(), mounts)?;
+                work(root.as_fd())
+            })
+            .context(|| "start a thread")?;
+        handle.join().unwrap_or_else(|_| Err(Error::internal("a worker thread has died")))
+    })
+}
+
+fn mount_root(layer: &ContainerLayer) -> Result<OwnedFd> {
+    let failed = || format!("mount {}", layer.merged.display());
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).context(failed)?;
+    // Relative to the layers' directory, so that many of them fit into one page of options. The
+    // directory is this thread's own since `unshare`.
+    rustix::process::chdir(&layer.layers_dir).context(failed)?;
+    let options = CString::new(overlay_options(layer)).context(failed)?;
+    rustix::mount::mount("overlay", &layer.merged, c"overlay", MountFlags::empty(), &*options)
+        .context(failed)?;
+    rustix::fs::open(&layer.merged, DIRECTORY, Mode::empty()).context(failed)
+}
+
+fn overlay_options(layer: &ContainerLayer) -> Vec<u8> {
+    let lower: Vec<&[u8]> = layer.lower.iter().map(|path| path.as_os_str().as_bytes()).collect();
+    let mut options = b"lowerdir=".to_vec();
+    options.extend(lower.join(&b':'));
+    for (key, path) in [(&b",upperdir="[..], &layer.upper), (b",workdir=", &layer.work)] {
+        options.extend(key);
+        options.extend(path.as_os_str().as_bytes());
+    }
+    options
+}
+
+/// Binds volumes and host directories where the container has them; one whose source is missing is
+/// left out, as it would only be made at start.
+fn mount_volumes(root: BorrowedFd<'_>, mounts: &BTreeMap<String, MountRecord>) -> Result<()> {
+    let mut records: Vec<&MountRecord> = mounts.values().collect();
+    records.sort_by_key(|record| record.destination.matches('/').count());
+    for record in records {
+        let Ok(source) = std::fs::metadata(&record.source) else { continue };
+        let failed = || format!("mount {} at {}", record.source, record.destination);
+        let target = mount_point(root, Path::new(&record.destination), source.is_dir())
+            .context(failed)?;
+        bind(record, &target).context(failed)?;
+    }
+    Ok(())
+}
+
+/// Attaches a copy of the source's mounts, read-only before anybody can see it if it is to be so.
+fn bind(record: &MountRecord, target: &OwnedFd) -> io::Result<()> {
+    let copy = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, &record.source, copy)?;
+    if !record.rw {
+        let read_only = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        mount_setattr(tree.as_fd(), c"", true, &read_only)?;
+    }
+    let by_descriptor =
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(&tree, c"", target, c"", by_descriptor)?)
+}
+
+/// The place to mount on, made when it is missing.
+fn mount_point(root: BorrowedFd<'_>, path: &Path, is_directory: bool) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Err(rustix::io::Errno::NOENT) => {}
+        found => return Ok(found?),
+    }
+    if is_directory {
+        return make_directories(root, path, 0o755);
+    }
+    let parent = make_directories(root, path.parent().unwrap_or(Path::new("/")), 0o755)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let create = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, name, create, Mode::from_raw_mode(0o644))?;
+    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?)
+}
+
+/// Opens a directory inside the root, making what is missing of its path.
+pub(crate) fn make_directories(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mode: u32,
+) -> io::Result<OwnedFd> {
+    let open = |path: &Path| {
+        rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), ResolveFlags::IN_ROOT)
+    };
+    match open(path) {
+        Err(rustix::io::Errno::NOENT) => {}
+        found => return Ok(found?),
+    }
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = make_directories(root, parent, mode)?;
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(open(path)?)
+}
