@@ -49,7 +49,7 @@ impl<B: Backend> Supervisor<B> {
             }
             // Epoll does not tell of those that are gone; they may have left input.
             if self.clients[index].as_ref().is_some_and(Attached::is_gone) {
-                self.read_client(index);
+                while !self.input.is_backed_up() && self.read_client(index) {}
                 self.settle_client(index);
             }
         }
