@@ -7,6 +7,11 @@
 pub mod archive;
 pub mod config;
 pub mod image;
+mod layer;
+mod manifest;
+mod pull;
+mod registry;
+mod store;
 mod tree;
 
 pub use config::{HealthConfig, ImageConfig, RunConfig};
@@ -14,3 +19,4 @@ pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,
     Progress, PullOptions, Pulled, RegistryAuth, Removed,
 };
+pub use store::ImageStore;

@@ -171,12 +171,15 @@ pub(crate) fn set_times(directory: impl AsFd, name: &OsStr, time: Timespec) -> i
 
 /// The path under which the kernel finds `name` for the calls that know no directory descriptor
 /// (the xattr family before Linux 6.13).
-pub(crate) fn proc_path(directory: impl AsFd, name: &OsStr) -> PathBuf {
-    Path::new(&format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd())).join(name)
+pub(crate) fn proc_path(directory: BorrowedFd<'_>, name: &OsStr) -> PathBuf {
+    Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name)
 }
 
 /// All extended attributes of `name` itself. A file system without them has none.
-pub(crate) fn xattrs(directory: impl AsFd, name: &OsStr) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+pub(crate) fn xattrs(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     let path = proc_path(directory, name);
     let list = match rustix::fs::llistxattr_query(&path) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),

@@ -1,16 +1,16 @@
 //! What the tests of this crate share: hand-made tars, and being told what they lack.
 
-#![allow(dead_code, reason = "every test program uses a part of it")]
-#![allow(unreachable_pub, reason = "a module of test programs")]
+pub(crate) mod registry;
 
 /// Whether the test may go on. Without root it says so and is skipped; under CI=true it fails.
-pub fn needs_root(test: &str) -> bool {
+pub(crate) fn needs_root(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     lacks(test, "root", is_root)
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 /// Whether `present`; if not, says what `test` lacks.
-pub fn lacks(test: &str, what: &str, present: bool) -> bool {
+pub(crate) fn lacks(test: &str, what: &str, present: bool) -> bool {
     if !present {
         let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(!in_ci, "{test} needs {what}");
@@ -20,7 +20,7 @@ pub fn lacks(test: &str, what: &str, present: bool) -> bool {
 }
 
 /// Writes tars by hand: hostile ones are what libraries refuse to make.
-pub struct Tar {
+pub(crate) struct Tar {
     bytes: Vec<u8>,
 }
 
@@ -49,40 +49,40 @@ impl Default for Entry<'_> {
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: Vec::new() }
     }
 
-    pub fn directory(self, name: &str, mode: u32) -> Self {
+    pub(crate) fn directory(self, name: &str, mode: u32) -> Self {
         self.add(Entry { name: name.as_bytes(), kind: b'5', mode, ..Entry::default() })
     }
 
-    pub fn file(self, name: &str, mode: u32, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, mode: u32, data: &[u8]) -> Self {
         self.add(Entry { name: name.as_bytes(), mode, data, ..Entry::default() })
     }
 
-    pub fn owned_file(self, name: &str, mode: u32, uid: u64, gid: u64, data: &[u8]) -> Self {
+    pub(crate) fn owned_file(self, name: &str, mode: u32, uid: u64, gid: u64, data: &[u8]) -> Self {
         let owner = (uid, gid);
         self.add(Entry { name: name.as_bytes(), mode, owner, data, ..Entry::default() })
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         let link = target.as_bytes();
         self.add(Entry { name: name.as_bytes(), kind: b'2', mode: 0o777, link, ..Entry::default() })
     }
 
-    pub fn hardlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hardlink(self, name: &str, target: &str) -> Self {
         let link = target.as_bytes();
         self.add(Entry { name: name.as_bytes(), kind: b'1', link, ..Entry::default() })
     }
 
-    pub fn device(self, name: &str, kind: u8, major: u32, minor: u32) -> Self {
+    pub(crate) fn device(self, name: &str, kind: u8, major: u32, minor: u32) -> Self {
         let device = (major, minor);
         self.add(Entry { name: name.as_bytes(), kind, device, ..Entry::default() })
     }
 
     /// PAX records for the next entry.
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -96,7 +96,7 @@ impl Tar {
         self.add(Entry { name: b"pax", kind: b'x', data: &data, ..Entry::default() })
     }
 
-    pub fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(&[0; 1024]);
         self.bytes
     }

@@ -1,8 +1,6 @@
 //! Archives applied to directories and made from them. Everything but the reading of names needs
 //! root: owners, devices and trusted attributes.
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -11,8 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::{Tar, needs_root};
 use davit_image::archive::{UnpackOptions, Unpacked, Whiteouts, pack, unpack};
-use support::{Tar, needs_root};
 
 fn apply(archive: &[u8], whiteouts: Whiteouts, root: &Path) -> davit_types::Result<Unpacked> {
     let directory = fs::File::open(root).expect("open root");

@@ -1,0 +1,9 @@
+//! The image crate against real files, a real registry and a token server.
+//!
+//! One program, so that what the tests share is compiled once and used as a whole. Names that
+//! start with `root_` need root; `registry` in the name means Debian's docker-registry.
+
+mod archive;
+mod auth;
+mod pull;
+mod support;
