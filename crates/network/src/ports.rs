@@ -12,6 +12,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use davit_types::{Error, Kind, Result};
 use socket2::{Domain, Socket, Type};
@@ -20,6 +22,9 @@ use crate::sandbox::{PortBinding, PortRequest, Protocol};
 
 /// Used when the kernel doesn't tell (IANA's dynamic ports).
 const DEFAULT_EPHEMERAL: RangeInclusive<u16> = 49153..=65535;
+
+/// How long a port that was given back may be bound still.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// All ports of this daemon.
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ pub(crate) struct Ports {
 struct State {
     /// The host addresses a port is published on.
     taken: HashMap<(Protocol, u16), Vec<Ipv4Addr>>,
+    /// When ports were given back lately.
+    released: HashMap<(Protocol, u16), Instant>,
     /// Where the search for the next ephemeral port starts.
     next: HashMap<Protocol, u16>,
 }
@@ -95,7 +102,10 @@ impl Ports {
 
     /// Gives ports back.
     pub(crate) fn release(&self, reservations: Vec<Reservation>) {
-        self.lock().forget(&reservations);
+        let mut state = self.lock();
+        state.forget(&reservations);
+        // Closed before anybody else can ask for them.
+        drop(reservations);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,12 +181,34 @@ impl State {
         if self.taken.get(&key).is_some_and(|addresses| addresses.iter().any(clashes)) {
             return Err(Refusal::Ours);
         }
-        let socket = bind_socket(protocol, ip, port).map_err(Refusal::Kernel)?;
+        let socket = self.bind_patiently(protocol, ip, port).map_err(Refusal::Kernel)?;
         self.taken.entry(key).or_default().push(ip);
         Ok(socket)
     }
 
+    /// A child that is being spawned holds a copy of each descriptor until it executes its program.
+    /// So a port that we gave back a moment ago may be bound for a moment more.
+    fn bind_patiently(&self, protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
+        loop {
+            match bind_socket(protocol, ip, port) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    let released = self.released.get(&(protocol, port));
+                    if released.is_none_or(|since| since.elapsed() > LINGER) {
+                        return Err(error);
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn forget(&mut self, reservations: &[Reservation]) {
+        self.released.retain(|_, since| since.elapsed() <= LINGER);
+        let now = Instant::now();
+        self.released.extend(
+            reservations.iter().map(|held| ((held.binding.protocol, held.binding.host_port), now)),
+        );
         for Reservation { binding, .. } in reservations {
             let key = (binding.protocol, binding.host_port);
             if let Some(addresses) = self.taken.get_mut(&key) {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::message::Attributes;
-use super::ruleset::{Action, Match, PUBLISHED, PUBLISHED_SAME, Rule};
+use super::ruleset::{Action, Map, Match, Rule};
 
 /// `NFPROTO_IPV4`.
 const IPV4: u8 = 2;
@@ -72,10 +72,8 @@ fn action_expressions(action: Action) -> Attributes {
         Action::Drop => verdict(Attributes::default().u32(1, NF_DROP)),
         Action::Jump(chain) => verdict(Attributes::default().u32(1, NFT_JUMP).text(2, chain)),
         Action::Masquerade => expression("masq", Attributes::default()),
-        Action::RewriteAddressAndPort => {
-            lookup(PUBLISHED).append(&expression("nat", rewrite().u32(5, PART_1)))
-        }
-        Action::RewriteAddress => lookup(PUBLISHED_SAME).append(&expression("nat", rewrite())),
+        Action::Rewrite(Map::Ranges) => lookup(Map::Ranges).append(&expression("nat", rewrite())),
+        Action::Rewrite(map) => lookup(map).append(&expression("nat", rewrite().u32(5, PART_1))),
     }
 }
 
@@ -85,15 +83,20 @@ fn rewrite() -> Attributes {
     Attributes::default().u32(1, DNAT).u32(2, u32::from(IPV4)).u32(3, REGISTER)
 }
 
-/// Loads destination, protocol and destination port and replaces them by what `map` has for them;
-/// without an entry the rule ends here.
-fn lookup(map: &str) -> Attributes {
-    let protocol = Attributes::default().u32(1, PART_1).u32(2, META_L4PROTO);
-    let found = Attributes::default().text(1, map).u32(2, REGISTER).u32(3, REGISTER);
-    load(NETWORK_HEADER, DESTINATION_OFFSET, 4, REGISTER)
-        .append(&expression("meta", protocol))
-        .append(&load(TRANSPORT_HEADER, 2, 2, PART_2))
-        .append(&expression("lookup", found))
+/// Loads the key of `map` and replaces it by what the map has for it; without an entry the rule
+/// ends here.
+fn lookup(map: Map) -> Attributes {
+    let protocol =
+        |part| expression("meta", Attributes::default().u32(1, part).u32(2, META_L4PROTO));
+    let port = |part| load(TRANSPORT_HEADER, 2, 2, part);
+    let key = match map {
+        Map::Any => protocol(REGISTER).append(&port(PART_1)),
+        Map::At | Map::Ranges => load(NETWORK_HEADER, DESTINATION_OFFSET, 4, REGISTER)
+            .append(&protocol(PART_1))
+            .append(&port(PART_2)),
+    };
+    let found = Attributes::default().text(1, map.name()).u32(2, REGISTER).u32(3, REGISTER);
+    key.append(&expression("lookup", found))
 }
 
 fn interface(key: u32, operator: u32, name: &str) -> Attributes {

@@ -1,7 +1,5 @@
 //! The wire form of netfilter's netlink messages: nested attributes, mostly in network byte order.
 
-use std::net::Ipv4Addr;
-
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 /// `struct nfgenmsg`: family, version, resource id in network byte order.
@@ -82,11 +80,14 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// The key of a concatenated lookup: each field is padded to four bytes.
-pub(crate) fn concatenated(ip: Ipv4Addr, protocol: u8, port: u16) -> Vec<u8> {
-    let [a, b, c, d] = ip.octets();
-    let [high, low] = port.to_be_bytes();
-    vec![a, b, c, d, protocol, 0, 0, 0, high, low, 0, 0]
+/// Concatenated fields, each padded to four bytes.
+pub(crate) fn concatenated(fields: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 * fields.len());
+    for field in fields {
+        bytes.extend_from_slice(field);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn each_field_of_a_concatenated_key_takes_four_bytes() {
-        let key = concatenated(Ipv4Addr::new(10, 0, 0, 1), 6, 8080);
+        let key = concatenated(&[&[10, 0, 0, 1], &[6], &8080u16.to_be_bytes()]);
         assert_eq!(key, [10, 0, 0, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use super::entry::{self, Entry};
 use super::expression;
 use super::message::{Attributes, attributes};
-use super::ruleset::{Chain, Element, Hook, PUBLISHED, PUBLISHED_SAME, Point, Ruleset};
+use super::ruleset::{Chain, Element, Hook, Map, Point, Ruleset};
 use crate::netlink::{APPEND, Batch, CREATE, Connection, NETLINK_NETFILTER};
 
 // linux/netfilter/nfnetlink.h, nf_tables.h; names as there, without their prefixes.
@@ -39,7 +39,7 @@ const TABLE_USERDATA: u16 = 6;
 /// Far below the 64 KiB an attribute can hold.
 const ENTRIES_PER_MESSAGE: usize = 400;
 /// How the maps are laid out; part of the table's comment.
-const MAPS: &str = "ipv4_addr . inet_proto . inet_service intervals";
+const MAPS: &str = "published_at, published: hashes; published_ranges: ranges";
 
 /// A connection for this module's functions. To be kept: closing one waits for the kernel to clean
 /// up after former transactions (about 10 ms). Not to be used after an error: a batch that failed
@@ -95,7 +95,7 @@ pub(crate) fn replace_table(connection: &Connection, ruleset: &Ruleset) -> io::R
             CREATE,
             named(&ruleset.table).bytes(TABLE_USERDATA, &comment).as_bytes(),
         );
-        for (id, map) in [(1, PUBLISHED), (2, PUBLISHED_SAME)] {
+        for (id, map) in (1..).zip(Map::ALL) {
             let definition = named(&ruleset.table).append(&entry::map_definition(map, id));
             batch.push(NEWSET, CREATE, definition.as_bytes());
         }
@@ -147,13 +147,13 @@ fn push_rules(batch: &mut Batch, ruleset: &Ruleset) {
 }
 
 fn push_entries(batch: &mut Batch, kind: u16, flags: u16, table: &str, entries: &[Entry]) {
-    for map in [PUBLISHED, PUBLISHED_SAME] {
+    for map in Map::ALL {
         let own: Vec<&Entry> = entries.iter().filter(|entry| entry.map == map).collect();
         for some in own.chunks(ENTRIES_PER_MESSAGE) {
             let list = some.iter().fold(Attributes::default(), |list, entry| {
                 list.nested(LIST_ELEM, entry.attributes())
             });
-            let message = named(table).text(2, map).nested(3, list);
+            let message = named(table).text(2, map.name()).nested(3, list);
             batch.push(kind, flags, message.as_bytes());
         }
     }
@@ -166,8 +166,8 @@ fn entries(elements: &[Element]) -> Vec<Entry> {
 /// What the table's maps hold now.
 fn present_entries(connection: &Connection, table: &str) -> io::Result<HashSet<Entry>> {
     let mut present = HashSet::new();
-    for map in [PUBLISHED, PUBLISHED_SAME] {
-        let request = named(table).text(2, map);
+    for map in Map::ALL {
+        let request = named(table).text(2, map.name());
         for answer in connection.dump(GETSETELEM, request.as_bytes())? {
             let lists =
                 attributes(Attributes::after_header(&answer)).filter(|(kind, _)| *kind == 3);

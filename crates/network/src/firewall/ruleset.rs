@@ -1,13 +1,16 @@
 //! What should be in the table: a pure function of the settings and the published ports.
 //!
 //! ```text
-//! prerouting  ─┐ destination is a local address                      ┌ map "published": other port
-//! output      ─┴─────────────────────────────▶ chain "publish" dnat ─┴ map "published_same": same port
+//! prerouting  ─┐ destination is a local address                      ┌ map "published_at"
+//! output      ─┴─────────────────────────────▶ chain "publish" dnat ─┼ map "published"
+//!                                                                    └ map "published_ranges"
 //! forward       to the bridge: what is established, published, or from a sibling; nothing else
 //! postrouting   masquerade: leaving traffic, loopback sources, siblings by way of the host
 //! ```
-//! The maps' keys are host address, protocol and host port, each a range. Ports that keep their
-//! number share one element however many they are, as the address alone is rewritten.
+//! The first map is for ports of one host address, the second for those of all. Neighbouring ports
+//! that keep their number share one element of the third however many they are, as the address alone
+//! is rewritten. Single ports are kept out of that one: a range map takes as long for a change as it
+//! has elements, the others are hash tables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +23,16 @@ use crate::sandbox::{PortBinding, Protocol};
 
 /// Loopback addresses.
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-/// The map whose values are address and port.
-pub(crate) const PUBLISHED: &str = "published";
-/// The map whose values are addresses.
-pub(crate) const PUBLISHED_SAME: &str = "published_same";
+/// A map of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Map {
+    /// Host address, protocol and port to address and port.
+    At,
+    /// Protocol and port to address and port.
+    Any,
+    /// Host address, protocol and port, each a range, to an address.
+    Ranges,
+}
 
 /// What the rules depend on beside the ports.
 #[derive(Debug, Clone)]
@@ -42,7 +51,7 @@ pub(crate) struct Settings {
 pub(crate) struct Ruleset {
     pub(crate) table: String,
     pub(crate) chains: Vec<Chain>,
-    /// Of both maps.
+    /// Of all maps.
     pub(crate) elements: Vec<Element>,
 }
 
@@ -103,21 +112,21 @@ pub(crate) enum Action {
     Drop,
     Jump(&'static str),
     Masquerade,
-    /// The destination is looked up in [`PUBLISHED`].
-    RewriteAddressAndPort,
-    /// The destination is looked up in [`PUBLISHED_SAME`].
-    RewriteAddress,
+    /// The destination is looked up.
+    Rewrite(Map),
 }
 
 /// An entry of one of the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Element {
-    pub(crate) host: RangeInclusive<Ipv4Addr>,
+    /// Absent: all of them.
+    pub(crate) host: Option<Ipv4Addr>,
     pub(crate) protocol: Protocol,
+    /// More than one only if they are the container's as well.
     pub(crate) host_ports: RangeInclusive<u16>,
     pub(crate) container: Ipv4Addr,
-    /// Absent: the port stays, the element is in [`PUBLISHED_SAME`].
-    pub(crate) container_port: Option<u16>,
+    /// The first one.
+    pub(crate) container_port: u16,
 }
 
 /// The table that serves `published`, ports by the containers' addresses.
@@ -147,13 +156,12 @@ pub(crate) fn elements(ip: Ipv4Addr, ports: &[PortBinding]) -> Vec<Element> {
     let mut elements: Vec<Element> = Vec::new();
     for port in sorted {
         let IpAddr::V4(host) = port.host_ip else { continue };
-        let host = if host.is_unspecified() { host..=Ipv4Addr::BROADCAST } else { host..=host };
         let element = Element {
-            host,
+            host: (!host.is_unspecified()).then_some(host),
             protocol: port.protocol,
             host_ports: port.host_port..=port.host_port,
             container: ip,
-            container_port: (port.container_port != port.host_port).then_some(port.container_port),
+            container_port: port.container_port,
         };
         match elements.last_mut() {
             Some(last) if last.continues(&element) => {
@@ -174,7 +182,7 @@ fn guard(settings: &Settings) -> Chain {
 }
 
 fn publish() -> Chain {
-    let rules = vec![rule([], Action::RewriteAddressAndPort), rule([], Action::RewriteAddress)];
+    let rules = Map::ALL.map(|map| rule([], Action::Rewrite(map))).to_vec();
     Chain { name: "publish", hook: None, rules }
 }
 
@@ -237,16 +245,38 @@ fn rule<const N: usize>(matches: [Match; N], action: Action) -> Rule {
     Rule { matches: matches.to_vec(), action }
 }
 
+impl Map {
+    /// In the order they are looked up.
+    pub(crate) const ALL: [Self; 3] = [Self::At, Self::Any, Self::Ranges];
+
+    /// Its name in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::At => "published_at",
+            Self::Any => "published",
+            Self::Ranges => "published_ranges",
+        }
+    }
+}
+
 impl Element {
     /// The map it belongs to.
-    pub(crate) fn map(&self) -> &'static str {
-        if self.container_port.is_some() { PUBLISHED } else { PUBLISHED_SAME }
+    pub(crate) fn map(&self) -> Map {
+        match self.host {
+            _ if self.host_ports.start() != self.host_ports.end() => Map::Ranges,
+            Some(_) => Map::At,
+            None => Map::Any,
+        }
+    }
+
+    fn keeps_port(&self) -> bool {
+        self.container_port == *self.host_ports.start()
     }
 
     /// Whether `next` is the same with the port after this one's last.
     fn continues(&self, next: &Self) -> bool {
-        let keeps_ports = self.container_port.is_none() && next.container_port.is_none();
-        keeps_ports
+        self.keeps_port()
+            && next.keeps_port()
             && self.host == next.host
             && self.protocol == next.protocol
             && self.host_ports.end().checked_add(1) == Some(*next.host_ports.start())
@@ -258,7 +288,7 @@ impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table ip {} {{", self.table)?;
         for element in &self.elements {
-            writeln!(f, "\t{} {element}", element.map())?;
+            writeln!(f, "\t{} {element}", element.map().name())?;
         }
         for chain in &self.chains {
             writeln!(f, "\tchain {} {{", chain.name)?;
@@ -294,18 +324,19 @@ impl fmt::Display for Rule {
             Action::Drop => f.write_str("drop"),
             Action::Jump(chain) => write!(f, "jump {chain}"),
             Action::Masquerade => f.write_str("masquerade"),
-            Action::RewriteAddressAndPort => write!(f, "dnat to @{PUBLISHED}"),
-            Action::RewriteAddress => write!(f, "dnat to @{PUBLISHED_SAME}"),
+            Action::Rewrite(map) => write!(f, "dnat to @{}", map.name()),
         }
     }
 }
 
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, ports) = (&self.host, &self.host_ports);
-        let key = format!("{}-{} {}", host.start(), host.end(), self.protocol);
-        write!(f, "{key} {}-{} : {}", ports.start(), ports.end(), self.container)?;
-        self.container_port.map_or(Ok(()), |port| write!(f, ":{port}"))
+        let (first, last) = (self.host_ports.start(), self.host_ports.end());
+        write!(f, "{} {} {first}", self.host.unwrap_or(Ipv4Addr::UNSPECIFIED), self.protocol)?;
+        match self.map() {
+            Map::Ranges => write!(f, "-{last} : {}", self.container),
+            Map::At | Map::Any => write!(f, " : {}:{}", self.container, self.container_port),
+        }
     }
 }
 
@@ -334,19 +365,23 @@ mod tests {
         let ports = vec![
             port("0.0.0.0", 8080, 80, Protocol::Tcp),
             port("127.0.0.1", 53, 53, Protocol::Udp),
+            port("0.0.0.0", 9000, 9000, Protocol::Tcp),
+            port("0.0.0.0", 9001, 9001, Protocol::Tcp),
         ];
         let text = ruleset(&settings(), &BTreeMap::from([(web, ports)])).to_string();
         let expected = "\
 table ip davit {
-\tpublished 0.0.0.0-255.255.255.255 tcp 8080-8080 : 172.17.0.2:80
-\tpublished_same 127.0.0.1-127.0.0.1 udp 53-53 : 172.17.0.2
+\tpublished 0.0.0.0 tcp 8080 : 172.17.0.2:80
+\tpublished_ranges 0.0.0.0 tcp 9000-9001 : 172.17.0.2
+\tpublished_at 127.0.0.1 udp 53 : 172.17.0.2:53
 \tchain guard {
 \t\ttype filter hook Prerouting priority -300
 \t\tiifname davit0 ip daddr 127.0.0.0/8 drop
 \t}
 \tchain publish {
+\t\tdnat to @published_at
 \t\tdnat to @published
-\t\tdnat to @published_same
+\t\tdnat to @published_ranges
 \t}
 \tchain prerouting {
 \t\ttype nat hook Prerouting priority -100
