@@ -25,8 +25,6 @@ pub enum Need {
     Nftables,
     /// A program in `PATH`.
     Program(&'static str),
-    /// PyPI (or a mirror of it) answers.
-    PythonPackages,
 }
 
 /// What every test with a daemon needs.
@@ -53,24 +51,28 @@ impl fmt::Display for Need {
             Self::Cgroups => f.write_str("writable cgroups"),
             Self::Nftables => f.write_str("nftables"),
             Self::Program(name) => write!(f, "the program {name}"),
-            Self::PythonPackages => f.write_str("PyPI"),
         }
     }
 }
 
 /// Whether all of `needs` are met. Names the test and what it misses on stderr when not; panics
 /// then if `CI=true`.
-#[allow(clippy::print_stderr, reason = "that is its purpose")]
 pub fn met(test: &str, needs: &[Need]) -> bool {
     let missing: Vec<String> =
         needs.iter().filter(|need| !is_met(**need)).map(ToString::to_string).collect();
     if missing.is_empty() {
         return true;
     }
-    let message = format!("NOT RUN: {test} needs {}", missing.join(", "));
+    not_run(test, &missing.join(", "));
+    false
+}
+
+/// Says that `test` was not run because it lacks `what`; panics if `CI=true`.
+#[allow(clippy::print_stderr, reason = "that is its purpose")]
+pub fn not_run(test: &str, what: &str) {
+    let message = format!("NOT RUN: {test} needs {what}");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{message} (an error because CI=true)");
     eprintln!("{message}");
-    false
 }
 
 fn is_met(need: Need) -> bool {
@@ -83,10 +85,6 @@ fn is_met(need: Need) -> bool {
             succeeds("unshare", &["--net", "nft", "add", "table", "ip", "davit_probe"])
         }
         Need::Program(name) => paths::program(name).is_some(),
-        Need::PythonPackages => succeeds(
-            "python3",
-            &["-m", "pip", "download", "--no-deps", "-q", "-d", "/tmp/davit-pip-probe", "docker"],
-        ),
     }
 }
 

@@ -30,7 +30,10 @@ fn capabilities_and_seccomp_are_dockers() -> Result<()> {
         // Without CAP_SYS_ADMIN the filter refuses a new user namespace, which the kernel would allow.
         let words = ["run", "--rm", "busybox", "unshare", "-U", "true"];
         let refused = setup.daemon.davit(&words)?;
-        ensure!(refused.code != 0 && refused.stderr.contains("Operation not permitted"), "{refused:?}");
+        ensure!(
+            refused.code != 0 && refused.stderr.contains("Operation not permitted"),
+            "{refused:?}"
+        );
         if can_be_privileged(setup)? {
             ensure!(status("--privileged", "Seccomp")? == "0");
             ensure!(status("--privileged", "CapEff")? == own_bounding_set()?, "all there are");
@@ -81,9 +84,14 @@ fn devices_and_namespaces_are_its_own() -> Result<()> {
         let block = "mknod /tmp/sda b 8 0 && (dd if=/tmp/sda of=/dev/null count=1 2>&1 || true)";
         let denied = setup.shell("", block)?;
         ensure!(denied.contains("Operation not permitted"), "device cgroup: {denied}");
-        ensure!(setup.shell("--device /dev/zero:/dev/nought", "head -c3 /dev/nought | wc -c")? == "3");
+        ensure!(
+            setup.shell("--device /dev/zero:/dev/nought", "head -c3 /dev/nought | wc -c")? == "3"
+        );
 
-        ensure!(setup.shell("", "echo $$; ps | wc -l")? == "1\n4", "itself, ps, wc and the headline");
+        ensure!(
+            setup.shell("", "echo $$; ps | wc -l")? == "1\n4",
+            "itself, ps, wc and the headline"
+        );
         setup.ok("run -d --name box busybox sleep 1000")?;
         let pid = setup.ok("inspect -f {{.State.Pid}} box")?;
         let proc_dir = setup.daemon.sandbox().proc_dir();
@@ -100,7 +108,10 @@ fn mount_and_kernel_options_are_applied() -> Result<()> {
     plan("mount_and_kernel_options_are_applied", &[BUSYBOX]).run(|setup| {
         let script = "touch /x 2>&1; touch /tmp/t && echo tmp works";
         let output = setup.shell("--read-only --tmpfs /tmp", script)?;
-        ensure!(output.contains("Read-only file system") && output.contains("tmp works"), "{output}");
+        ensure!(
+            output.contains("Read-only file system") && output.contains("tmp works"),
+            "{output}"
+        );
         let tmpfs = setup.shell("--tmpfs /t:size=1m,mode=700", "grep ' /t ' /proc/mounts")?;
         for word in ["size=1024k", "mode=700", "noexec", "nosuid", "nodev"] {
             ensure!(tmpfs.contains(word), "{word}: {tmpfs}");

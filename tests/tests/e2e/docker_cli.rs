@@ -58,7 +58,8 @@ fn attach_detaches_and_leaves_the_container_running() -> Result<()> {
             pty.send("echo attached-$((2+2))\r")?;
             pty.expect("attached-4")?;
             pty.send("\x10\x11")?;
-            ensure!(pty.finish()? == 0, "{cli:?}: detached");
+            // The command line of Docker 28 calls it an error, later ones don't.
+            ensure!(pty.finish()? <= 1, "{cli:?}: detached");
             ensure!(setup.ok("inspect -f {{.State.Running}} shell")? == "true");
             setup.run(cli, &["rm", "-f", "shell"])?.ok()?;
         }
@@ -70,7 +71,8 @@ fn attach_detaches_and_leaves_the_container_running() -> Result<()> {
 fn logs_follow_tail_and_tell_the_time() -> Result<()> {
     plan("logs_follow_tail_and_tell_the_time", &[BUSYBOX]).run(|setup| {
         for cli in BOTH {
-            let script = "for i in $(seq 5); do echo line $i; echo err $i >&2; sleep 0.2; done";
+            let script =
+                "for i in $(seq 5); do echo line $i; sleep 0.05; echo err $i >&2; sleep 0.2; done";
             let words = ["run", "-d", "--name", "talker", "busybox", "sh", "-c", script];
             setup.run(cli, &words)?.ok()?;
             let followed = setup.run(cli, &["logs", "-f", "talker"])?.code(0)?;
@@ -123,12 +125,12 @@ fn listings_have_dockers_columns_filters_and_formats() -> Result<()> {
         setup.ok("run -d --name up --label color=blue busybox sleep 1000")?;
         setup.daemon.davit(&["run", "--name", "down", "busybox", "sh", "-c", "exit 3"])?.code(3)?;
         for cli in BOTH {
-            let run = |line: &str| {
-                setup.run(cli, &line.split_whitespace().collect::<Vec<_>>())?.ok()
-            };
+            let run =
+                |line: &str| setup.run(cli, &line.split_whitespace().collect::<Vec<_>>())?.ok();
             let listed = run("ps -a")?;
             let header: Vec<&str> = listed.lines().next().unwrap_or_default().split("  ").collect();
-            let header: Vec<&str> = header.iter().map(|h| h.trim()).filter(|h| !h.is_empty()).collect();
+            let header: Vec<&str> =
+                header.iter().map(|h| h.trim()).filter(|h| !h.is_empty()).collect();
             let columns =
                 ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
             ensure!(header == columns, "{cli:?}: {header:?}");
@@ -143,7 +145,10 @@ fn listings_have_dockers_columns_filters_and_formats() -> Result<()> {
             ensure!(run("ps -q --no-trunc")?.len() == 64);
 
             let images = run("images --format {{.Repository}}:{{.Tag}}")?;
-            ensure!(images.contains("busybox:latest") && images.contains("layered:latest"), "{images}");
+            ensure!(
+                images.contains("busybox:latest") && images.contains("layered:latest"),
+                "{images}"
+            );
             ensure!(run("images -q busybox")?.len() == 12);
             ensure!(run("inspect --format {{.Config.Image}} up")? == "busybox");
             let version = run("version")?;
@@ -162,13 +167,18 @@ fn listings_have_dockers_columns_filters_and_formats() -> Result<()> {
 fn stats_show_memory_and_processes() -> Result<()> {
     plan("stats_show_memory_and_processes", &[BUSYBOX]).run(|setup| {
         let script = "while :; do :; done";
-        let words = ["run", "-d", "--name", "busy", "--memory", "64m", "busybox", "sh", "-c", script];
+        let words =
+            ["run", "-d", "--name", "busy", "--memory", "64m", "busybox", "sh", "-c", script];
         setup.daemon.davit(&words)?.ok()?;
         for cli in BOTH {
             let format = "{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.PIDs}}";
-            let line = setup.run(cli, &["stats", "--no-stream", "--format", format, "busy"])?.ok()?;
+            let line =
+                setup.run(cli, &["stats", "--no-stream", "--format", format, "busy"])?.ok()?;
             let fields: Vec<&str> = line.split('|').collect();
-            ensure!(fields.len() == 4 && fields[0] == "busy" && fields[3] == "1", "{cli:?}: {line}");
+            ensure!(
+                fields.len() == 4 && fields[0] == "busy" && fields[3] == "1",
+                "{cli:?}: {line}"
+            );
             let cpu: f64 = fields[1].trim_end_matches('%').parse()?;
             ensure!(cpu > 10.0, "{cli:?}: a busy loop uses the processor: {line}");
             ensure!(fields[2].ends_with("/ 64MiB"), "{cli:?}: {line}");
@@ -189,9 +199,10 @@ fn events_tell_a_containers_life_in_order() -> Result<()> {
             let mut live = setup.command(cli, &words);
             let mut live = live.stdout(Stdio::piped()).spawn()?;
             std::thread::sleep(Duration::from_millis(500));
-            setup.run(cli, &["run", "-d", "--name", "life", "busybox", "sleep", "1000"])?.ok()?;
+            let words = ["run", "-d", "--name", "life", "--stop-signal", "KILL", "busybox"];
+            setup.run(cli, &[&words[..], &["sleep", "1000"]].concat())?.ok()?;
             setup.run(cli, &["exec", "life", "true"])?.ok()?;
-            setup.run(cli, &["stop", "-t", "0", "life"])?.ok()?;
+            setup.run(cli, &["stop", "life"])?.ok()?;
             setup.run(cli, &["rm", "life"])?.ok()?;
             std::thread::sleep(Duration::from_millis(300));
             live.kill()?;
@@ -223,7 +234,8 @@ fn run_pulls_what_is_missing() -> Result<()> {
     plan("run_pulls_what_is_missing", &[]).unpulled(&[BUSYBOX]).run(|setup| {
         let reference = setup.registry.reference(BUSYBOX);
         for cli in BOTH {
-            let finished = setup.run(cli, &["run", "--rm", &reference, "echo", "pulled"])?.code(0)?;
+            let finished =
+                setup.run(cli, &["run", "--rm", &reference, "echo", "pulled"])?.code(0)?;
             ensure!(finished.stdout == "pulled\n", "{finished:?}");
             let told = format!("Unable to find image '{reference}' locally");
             ensure!(finished.stderr.contains(&told), "{finished:?}");
@@ -231,7 +243,10 @@ fn run_pulls_what_is_missing() -> Result<()> {
             let again = setup.run(cli, &["pull", &reference])?.ok()?;
             ensure!(again.contains("Status: Image is up to date for"), "{again}");
             let removed = setup.run(cli, &["rmi", &reference])?.ok()?;
-            ensure!(removed.contains("Untagged: ") && removed.contains("Deleted: sha256:"), "{removed}");
+            ensure!(
+                removed.contains("Untagged: ") && removed.contains("Deleted: sha256:"),
+                "{removed}"
+            );
         }
         let piped = setup.command(Cli::Davit, &["pull", &reference]);
         let piped = command::run(piped, b"", SECONDS)?.ok()?;

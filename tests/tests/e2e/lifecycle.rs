@@ -13,7 +13,8 @@ const SECONDS: Duration = Duration::from_secs(10);
 #[test]
 fn states_follow_the_commands() -> Result<()> {
     plan("states_follow_the_commands", &[BUSYBOX]).run(|setup| {
-        let state = |name: &str| setup.ok(&format!("inspect --format {{{{.State.Status}}}} {name}"));
+        let state =
+            |name: &str| setup.ok(&format!("inspect --format {{{{.State.Status}}}} {name}"));
         let id = setup.ok("create --name one busybox sleep 1000")?;
         ensure!(id.len() == 64 && state("one")? == "created");
         ensure!(setup.ok("start one")? == "one" && state("one")? == "running");
@@ -54,10 +55,14 @@ fn wait_waits_for_each_condition() -> Result<()> {
         setup.ok("create --name waiting busybox sh -c exit\\ 3")?;
         // Of a container that was never started "not running" holds already.
         ensure!(setup.ok("wait waiting")? == "0");
-        setup.daemon.davit(&["run", "--name", "ended", "busybox", "sh", "-c", "exit 4"])?.code(4)?;
+        setup
+            .daemon
+            .davit(&["run", "--name", "ended", "busybox", "sh", "-c", "exit 4"])?
+            .code(4)?;
         ensure!(setup.ok("wait ended")? == "4");
 
-        let words = ["create", "--rm", "--name", "removed", "busybox", "sh", "-c", "sleep 0.3; exit 5"];
+        let words =
+            ["create", "--rm", "--name", "removed", "busybox", "sh", "-c", "sleep 0.3; exit 5"];
         setup.daemon.davit(&words)?.ok()?;
         let mut curl = setup.daemon.sandbox().command("curl");
         curl.args(["--silent", "-X", "POST", "--unix-socket"]).arg(setup.daemon.socket());
@@ -67,7 +72,9 @@ fn wait_waits_for_each_condition() -> Result<()> {
         setup.ok("start removed")?;
         let answer = waiting.join().expect("the thread does not panic")?.ok()?;
         ensure!(answer.contains("\"StatusCode\":5"), "{answer}");
-        until(SECONDS, "r to be gone", || Ok((setup.davit("inspect removed")?.code == 1).then_some(())))?;
+        until(SECONDS, "r to be gone", || {
+            Ok((setup.davit("inspect removed")?.code == 1).then_some(()))
+        })?;
         Ok(())
     })
 }
@@ -76,7 +83,18 @@ fn wait_waits_for_each_condition() -> Result<()> {
 fn stop_sends_the_stop_signal_and_kills_after_the_timeout() -> Result<()> {
     plan("stop_sends_the_stop_signal_and_kills_after_the_timeout", &[BUSYBOX]).run(|setup| {
         let polite = "trap 'echo got usr1; exit 9' USR1; echo ready; while :; do sleep 0.05; done";
-        let words = ["run", "-d", "--name", "polite", "--stop-signal", "USR1", "busybox", "sh", "-c", polite];
+        let words = [
+            "run",
+            "-d",
+            "--name",
+            "polite",
+            "--stop-signal",
+            "USR1",
+            "busybox",
+            "sh",
+            "-c",
+            polite,
+        ];
         setup.daemon.davit(&words)?.ok()?;
         wait_for_log(setup, "polite", "ready")?;
         setup.ok("stop polite")?;
@@ -109,8 +127,10 @@ fn restart_policies_restart_and_give_up() -> Result<()> {
 
         let format = "inspect -f {{.State.Status}}/{{.State.ExitCode}}/{{.RestartCount}}";
         let reaches = |name: &str, wanted: &str| {
-            until(SECONDS, wanted, || Ok((setup.ok(&format!("{format} {name}"))? == wanted).then_some(())))
-                .with_context(|| setup.ok(&format!("{format} {name}")).unwrap_or_default())
+            until(SECONDS, wanted, || {
+                Ok((setup.ok(&format!("{format} {name}"))? == wanted).then_some(()))
+            })
+            .with_context(|| setup.ok(&format!("{format} {name}")).unwrap_or_default())
         };
         reaches("limited", "exited/3/2")?;
         ensure!(setup.ok("logs limited")?.lines().count() == 3, "one run and two more");
@@ -144,7 +164,5 @@ fn a_removed_container_leaves_name_and_anonymous_volume_free() -> Result<()> {
 }
 
 fn wait_for_log(setup: &Setup, name: &str, text: &str) -> Result<()> {
-    until(SECONDS, text, || {
-        Ok(setup.ok(&format!("logs {name}"))?.contains(text).then_some(()))
-    })
+    until(SECONDS, text, || Ok(setup.ok(&format!("logs {name}"))?.contains(text).then_some(())))
 }

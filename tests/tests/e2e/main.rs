@@ -6,10 +6,15 @@
 mod setup;
 
 mod confinement;
+mod cycles;
 mod docker_cli;
+mod errors;
 mod lifecycle;
 mod limits;
+mod metadata;
 mod network;
 mod process;
+mod python_sdk;
 mod run_nginx;
 mod storage;
+mod survival;

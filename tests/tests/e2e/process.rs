@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use davit_testkit::{Engine, command};
 use davit_testkit::images::BUSYBOX;
+use davit_testkit::{Engine, command};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::setup::{BOTH, plan};
@@ -113,7 +113,9 @@ fn exec_takes_user_directory_environment_and_detaches() -> Result<()> {
             let output = setup.run(cli, &words)?.ok()?;
             let id = setup.ok("inspect -f {{.Id}} box")?;
             ensure!(output == format!("user\n/tmp\n1 container\n{}", &id[..12]), "{output}");
-            setup.run(cli, &["exec", "-d", "box", "sh", "-c", "sleep 0.2; echo done > /tmp/d"])?.ok()?;
+            setup
+                .run(cli, &["exec", "-d", "box", "sh", "-c", "sleep 0.2; echo done > /tmp/d"])?
+                .ok()?;
             davit_testkit::until(Duration::from_secs(5), "the detached exec", || {
                 let seen = setup.davit("exec box cat /tmp/d")?;
                 Ok((seen.stdout == "done\n").then_some(()))

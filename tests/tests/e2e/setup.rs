@@ -4,7 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use davit_testkit::{Daemon, DaemonOptions, Finished, Need, Registry, Sandbox, command, met, requirements};
+use davit_testkit::{
+    Daemon, DaemonOptions, Finished, Need, Registry, Sandbox, command, met, requirements,
+};
 
 /// Which command line drives the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,7 +65,8 @@ fn volumes_persist_and_take_the_images_content() -> Result<()> {
         let refused = setup.davit("volume rm keep")?.code(1)?;
         ensure!(refused.stderr.contains("volume is in use"), "{refused:?}");
         setup.ok("rm -f user")?;
-        let mut listed: Vec<String> = setup.ok("volume ls -q")?.lines().map(str::to_owned).collect();
+        let mut listed: Vec<String> =
+            setup.ok("volume ls -q")?.lines().map(str::to_owned).collect();
         listed.sort();
         ensure!(listed == ["empty", "filled", "keep"], "{listed:?}");
         setup.ok("volume rm keep filled empty")?;
@@ -81,7 +82,10 @@ fn binds_show_the_hosts_files() -> Result<()> {
         fs::create_dir(&host)?;
         fs::write(host.join("file"), "from the host\n")?;
         let at = host.display();
-        ensure!(setup.shell(&format!("-v {at}:/b"), "cat /b/file; echo back > /b/new")? == "from the host");
+        ensure!(
+            setup.shell(&format!("-v {at}:/b"), "cat /b/file; echo back > /b/new")?
+                == "from the host"
+        );
         ensure!(fs::read_to_string(host.join("new"))? == "back\n");
         let read_only = setup.shell(&format!("-v {at}:/b:ro"), "touch /b/x 2>&1; true")?;
         ensure!(read_only.contains("Read-only"), "{read_only}");
@@ -123,7 +127,10 @@ fn cp_goes_both_ways_running_or_not() -> Result<()> {
             let stream = command::run(tar, b"", Duration::from_secs(10))?.code(0)?;
             ensure!(stream.stdout.starts_with("passwd\0") && stream.stdout.contains("/home/user"));
             let missing = setup.run(cli, &["cp", "box:/nosuch", "-"])?.code(1)?;
-            ensure!(missing.stderr.contains("Could not find the file /nosuch in container box"), "{missing:?}");
+            ensure!(
+                missing.stderr.contains("Could not find the file /nosuch in container box"),
+                "{missing:?}"
+            );
             if round == 0 {
                 before.expect_again(&setup.daemon, Duration::from_secs(5))?;
             }
@@ -136,7 +143,8 @@ fn cp_goes_both_ways_running_or_not() -> Result<()> {
 #[test]
 fn diff_lists_what_the_container_changed() -> Result<()> {
     plan("diff_lists_what_the_container_changed", &[BUSYBOX]).run(|setup| {
-        let script = "echo x > /new; rm /etc/group; echo y >> /etc/passwd; mkdir /dir; touch /dir/f";
+        let script =
+            "echo x > /new; rm /etc/group; echo y >> /etc/passwd; mkdir /dir; touch /dir/f";
         setup.daemon.davit(&["run", "--name", "box", "busybox", "sh", "-c", script])?.ok()?;
         for cli in BOTH {
             let changes = setup.run(cli, &["diff", "box"])?.ok()?;
