@@ -215,3 +215,73 @@ fn an_endpoint_looks_like_dockers() {
         assert!(port.contains("master davit0"), "{port}");
     });
 }
+
+#[test]
+fn nft_lists_the_table_as_it_was_meant() {
+    in_private_namespaces("nft_lists_the_table_as_it_was_meant", |host| {
+        let networks = host.open();
+        let ports = vec![
+            port(None, 8080, 80, Protocol::Tcp),
+            port(Some("127.0.0.1"), 5353, 53, Protocol::Udp),
+            port(None, 9000, 9000, Protocol::Tcp),
+            port(None, 9001, 9001, Protocol::Tcp),
+        ];
+        networks.create_sandbox("web", &bridge(ports)).expect("web");
+        let listed = shell("nft list table ip davit");
+        for part in [
+            "elements = { tcp . 8080 : 172.17.0.2 . 80 }",
+            "elements = { 127.0.0.1 . udp . 5353 : 172.17.0.2 . 53 }",
+            "elements = { 0.0.0.0/0 . tcp . 9000-9001 : 172.17.0.2 }",
+            "dnat ip to ip daddr . meta l4proto . th dport map @published_at",
+            "dnat ip to meta l4proto . th dport map @published",
+            "dnat to ip daddr . meta l4proto . th dport map @published_ranges",
+            "type filter hook prerouting priority raw; policy accept;",
+            "iifname \"davit0\" ip daddr 127.0.0.0/8 drop",
+            "type nat hook prerouting priority dstnat; policy accept;",
+            "fib daddr type local jump publish",
+            "type nat hook output priority -100; policy accept;",
+            "type filter hook forward priority filter; policy accept;",
+            "oifname \"davit0\" ct state established,related accept",
+            "oifname \"davit0\" ct status dnat accept",
+            "iifname \"davit0\" oifname \"davit0\" accept",
+            "oifname \"davit0\" drop",
+            "type nat hook postrouting priority srcnat; policy accept;",
+            "ip saddr 127.0.0.0/8 oifname \"davit0\" masquerade",
+            "ip saddr 172.17.0.0/16 oifname \"davit0\" ct status dnat masquerade",
+            "ip saddr 172.17.0.0/16 oifname != \"davit0\" masquerade",
+        ] {
+            assert!(listed.contains(part), "{part} in {listed}");
+        }
+    });
+}
+
+#[test]
+fn two_daemons_side_by_side_do_not_disturb_each_other() {
+    in_private_namespaces("two_daemons_side_by_side_do_not_disturb_each_other", |host| {
+        let one = host.open();
+        let config = Config {
+            state_dir: host.directory.join("other/state"),
+            netns_dir: host.directory.join("other/netns"),
+            bridge_name: "davit-demo0".to_owned(),
+            table: "davit-demo".to_owned(),
+            ..host.config()
+        };
+        let other = Networks::open(config).expect("networks");
+        let subnets = [&one, &other].map(|it| it.get("bridge").expect("a bridge").subnet);
+        assert_ne!(subnets[0], subnets[1]);
+        let spec = |host_port| bridge(vec![port(None, host_port, 80, Protocol::Tcp)]);
+        let first = one.create_sandbox("a", &spec(8080)).expect("create");
+        let second = other.create_sandbox("a", &spec(8081)).expect("create");
+        other.create_sandbox("b", &spec(8080)).expect_err("the first one's port");
+        serve(&first.key, 80);
+        serve(&second.key, 80);
+        other.recover(&[]).expect("nothing more is lost than its own");
+        one.recover(&[]).expect("nor here");
+        for port in [8080, 8081] {
+            ask_tcp(("127.0.0.1", port)).expect("served");
+        }
+        let address = second.endpoint.expect("one").ip.to_string();
+        inside(&first.key, || ask_tcp((&address, 80))).expect_err("another daemon's container");
+        inside(&first.key, || ask_tcp(("172.17.0.1", 8081))).expect("its published port");
+    });
+}
