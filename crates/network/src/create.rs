@@ -21,6 +21,7 @@ use crate::sandbox::{Endpoint, Mode, Sandbox, SandboxSpec};
 use crate::store::{random, random_id};
 
 const BRIDGE_CALLS_FIREWALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const ARP_NOTIFY: &str = "/proc/sys/net/ipv4/conf/eth0/arp_notify";
 const NO_IPV6_ON_ETH0: &str = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
 
 impl Networks {
@@ -116,6 +117,7 @@ impl Networks {
                 .context(|| format!("configure eth0 with {address}"))?;
             link::await_veth(&host, veth.host, &inside)
                 .context(|| format!("look at veth pair {}", veth.host))?;
+            announce(&inside, mac)?;
             write_sysctls(&spec.sysctls)
         })
     }
@@ -168,6 +170,15 @@ fn disable_ipv6() -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.context(|| format!("write {NO_IPV6_ON_ETH0}")),
     }
+}
+
+/// Has the kernel send a gratuitous ARP: siblings may remember another hardware address of the
+/// address's last owner for half a minute, and would send into the void.
+fn announce(inside: &Connection, mac: Mac) -> Result<()> {
+    let set = |value| fs::write(ARP_NOTIFY, value).context(|| format!("write {ARP_NOTIFY}"));
+    set("1")?;
+    link::touch_mac(inside, mac).context(|| "announce eth0")?;
+    set("0")
 }
 
 /// Writes settings of the calling thread's network namespace.

@@ -230,6 +230,17 @@ pub(crate) fn await_veth(host: &Connection, name: &str, inside: &Connection) -> 
     Ok(())
 }
 
+/// Inside the container's namespace: sets the hardware address `eth0` has already, on which the
+/// kernel tells it to the neighbours if `arp_notify` is set.
+pub(crate) fn touch_mac(inside: &Connection, mac: Mac) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(CONTAINER_INTERFACE.to_owned()));
+    message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+    let mut batch = Batch::default();
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(message));
+    inside.send_all(&batch)
+}
+
 /// Inside the container's namespace: loopback, address, `eth0` up, default route.
 pub(crate) fn configure_container(
     inside: &Connection,

@@ -1,5 +1,6 @@
 //! Sandboxes come and go, and leave nothing behind.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::thread;
 
@@ -150,16 +151,31 @@ fn bad_requests_leave_nothing() {
 fn the_address_of_a_dead_container_can_be_used_at_once() {
     in_private_namespaces("the_address_of_a_dead_container_can_be_used_at_once", |host| {
         let mut config = host.config();
-        // Room for one container only: its address is given again at once.
-        config.bridge_ip = Some("10.77.0.1/30".parse().expect("a subnet"));
+        // Room for a sibling and one more: its address is given again at once.
+        config.bridge_ip = Some("10.77.0.5/29".parse().expect("a subnet"));
         let networks = Networks::open(config).expect("networks");
-        for round in 0..5 {
+        for n in 0..4 {
+            networks.create_sandbox(&format!("sibling{n}"), &bridge(Vec::new())).expect("create");
+        }
+        let sibling = networks.create_sandbox("sibling0", &bridge(Vec::new())).expect("create");
+        let mut addresses = HashSet::new();
+        for round in 0..4 {
             let name = format!("c{round}");
             let made = networks.create_sandbox(&name, &bridge(Vec::new())).expect("create");
-            serve(&made.key, 80);
-            ask_tcp(("10.77.0.2", 80)).expect("the new one answers");
+            let endpoint = made.endpoint.expect("an endpoint");
+            let address = endpoint.ip.to_string();
+            addresses.insert(endpoint.ip);
+            // Nobody listens: that it is refused shows that the namespace got the packet.
+            let asked = [inside(&sibling.key, || ask_tcp((&address, 80))), ask_tcp((&address, 80))];
+            for answer in asked {
+                let answer = answer.expect_err("nobody listens");
+                assert_eq!(answer.kind(), std::io::ErrorKind::ConnectionRefused, "{answer}");
+            }
             networks.remove_sandbox(&name).expect("remove");
+            let interface = format!("ip link show {} 2>/dev/null || true", endpoint.host_interface);
+            eventually("the namespace has ended", || shell(&interface).is_empty());
         }
+        assert!(addresses.len() < 3, "addresses were used again: {addresses:?}");
     });
 }
 
