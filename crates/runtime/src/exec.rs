@@ -95,6 +95,7 @@ fn start(
     let files = target.cgroup.join_files().step("open", "cgroup")?;
     let unified = open_unified(Some(&target.cgroup))?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
+    let mut starter = Some(starter);
     let guest = Guest {
         id: request.id,
         plan,
@@ -109,10 +110,15 @@ fn start(
         let _inside = (target.kinds & namespace::PID != 0)
             .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), request.id))
             .transpose()?;
-        clone3(0, unified.as_ref().map(OwnedFd::as_fd), || report(guest.channel, guest.run()))
-            .step("clone", "process")?
+        clone3(0, unified.as_ref().map(OwnedFd::as_fd), || {
+            // The child's copy would keep the channel open when the starter is gone.
+            starter = None;
+            report(guest.channel, guest.run())
+        })
+        .step("clone", "process")?
     };
     drop(channel);
+    let starter = starter.expect("only the child lets go of it");
     let ready =
         set_oom_score(plan.oom_score_adj, child.pid).and_then(|()| {
             match startsync::receive(starter.as_fd()).step("wait for", "process")? {

@@ -91,6 +91,7 @@ fn build(
     let unified = open_unified(cgroup.as_ref())?;
     let entries = open_namespaces(plan)?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
+    let mut starter = Some(starter);
     let init = Init {
         plan,
         channel: channel.as_fd(),
@@ -103,12 +104,15 @@ fn build(
     let child = {
         let _inside = pid_namespace.map(PidNamespace::enter).transpose()?;
         clone3(plan.namespaces.new, unified.as_ref().map(OwnedFd::as_fd), || {
+            // The child's copy would keep the channel open when the starter is gone.
+            starter = None;
             report(init.channel, init.run())
         })
         .step("clone", "container process")?
     };
     undo.child = Some(child.pidfd.try_clone().step("copy", "pidfd")?);
     drop(channel);
+    let starter = starter.expect("only the child lets go of it");
     map_ids(plan, &child, &starter)?;
     // The child is busy with its mounts meanwhile.
     limit(plan, cgroup.as_ref())?;
