@@ -136,8 +136,7 @@ impl JsonLog {
         {
             match file.write_all(&self.records) {
                 Ok(()) => self.size += self.records.len() as u64,
-                // Cutting off can fail on a file system that is broken altogether: nothing to lose.
-                Err(_) => drop(file.set_len(self.size)),
+                Err(_) => cut_off(file, self.size),
             }
         }
         self.records.clear();
@@ -176,6 +175,14 @@ fn open(settings: &Log) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
+/// Takes back what was written of a record. Somebody may have emptied the file: it is never made
+/// longer. On a file system that is broken altogether there is nothing to lose.
+fn cut_off(file: &File, size: u64) {
+    if file.metadata().is_ok_and(|metadata| metadata.len() > size) {
+        let _ = file.set_len(size);
+    }
+}
+
 /// Length of `text` without a UTF-8 character that is cut off at its end.
 fn whole_characters(text: &[u8]) -> usize {
     for back in 1..=3.min(text.len()) {
@@ -191,3 +198,6 @@ fn whole_characters(text: &[u8]) -> usize {
     }
     text.len()
 }
+
+#[cfg(test)]
+mod tests;

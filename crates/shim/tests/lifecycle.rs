@@ -216,3 +216,24 @@ fn the_log_is_rotated_and_the_rotated_files_are_compressed() -> Result<()> {
     assert!(!running.dir.join("log.json.3.gz").exists());
     Ok(())
 }
+
+#[test]
+fn the_oom_killer_is_told_live_and_with_the_exit() -> Result<()> {
+    if !can_run("the_oom_killer_is_told_live_and_with_the_exit") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    // The whole file is read into memory; the first process lives on.
+    let script = "tail -c 200000000 /dev/zero; echo survived; sleep 1000";
+    let mut running = host.run(&Container {
+        args: &["sh", "-c", script],
+        memory: 16 << 20,
+        ..Container::default()
+    })?;
+    assert_eq!(running.event()?, Event::Oom);
+    running.signal(9, true)?;
+    let exit = running.ended()?;
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    assert_eq!(host.leftovers()?, Vec::<String>::new());
+    Ok(())
+}

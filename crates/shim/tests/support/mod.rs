@@ -50,7 +50,9 @@ pub struct Container<'a> {
     pub restart: Value,
     pub user: &'a str,
     pub log: Value,
-    pub runtime: Option<&'a str>,
+    pub runtime: Option<&'static str>,
+    /// Bytes; 0: no limit.
+    pub memory: u64,
 }
 
 impl Default for Container<'_> {
@@ -63,17 +65,18 @@ impl Default for Container<'_> {
             user: "",
             log: json!({}),
             runtime: None,
+            memory: 0,
         }
     }
 }
 
 /// A shim at work, and the daemon's end of its control socket.
 pub struct Running {
-    pub id: String,
+    id: String,
+    runtime: Option<&'static str>,
     pub dir: PathBuf,
     pub log: PathBuf,
-    pub merged: PathBuf,
-    pub shim: Child,
+    shim: Child,
     pub control: Option<Connection>,
 }
 
@@ -123,7 +126,8 @@ impl Host {
         fs::write(dir.join("task.json"), task.to_string())?;
         fs::create_dir_all(top.join("runtime"))?;
         let (shim, control) = self.launch("create", &dir)?;
-        Ok(Running { id, dir, log, merged, shim, control: Some(control) })
+        let runtime = container.runtime;
+        Ok(Running { id, runtime, dir, log, shim, control: Some(control) })
     }
 
     /// Starts the exec role: a further process in `running`.
@@ -131,7 +135,7 @@ impl Host {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = running.dir.join("exec").join(format!("{number:064x}"));
         fs::create_dir_all(&dir)?;
-        let container = Container { args, ..Container::default() };
+        let container = Container { args, runtime: running.runtime, ..Container::default() };
         fs::write(dir.join("process.json"), process(&container).to_string())?;
         let task = json!({
             "id": running.id, "kind": "exec", "runtime_root": self.sandbox.dir().join("runtime"),
@@ -141,7 +145,8 @@ impl Host {
         fs::write(dir.join("task.json"), task.to_string())?;
         let (shim, control) = self.launch("exec", &dir)?;
         let (id, log) = (running.id.clone(), dir.join("log.json"));
-        Ok(Running { id, dir, log, merged: PathBuf::new(), shim, control: Some(control) })
+        let runtime = running.runtime;
+        Ok(Running { id, runtime, dir, log, shim, control: Some(control) })
     }
 
     /// Creates and starts.
@@ -299,6 +304,10 @@ fn process(container: &Container<'_>) -> Value {
 
 fn spec(container: &Container<'_>, root: &Path, cgroup: &str) -> Value {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
+    let memory = match container.memory {
+        0 => json!({}),
+        limit => json!({"limit": limit, "swap": limit}),
+    };
     json!({
         "ociVersion": "1.2.0",
         "root": {"path": root},
@@ -312,6 +321,7 @@ fn spec(container: &Container<'_>, root: &Path, cgroup: &str) -> Value {
         ],
         "linux": {
             "cgroupsPath": cgroup,
+            "resources": {"memory": memory},
             "namespaces": [
                 {"type": "pid"}, {"type": "mount"}, {"type": "uts"}, {"type": "ipc"},
             ],
