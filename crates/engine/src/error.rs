@@ -65,24 +65,9 @@ pub(crate) fn no_such_exec(id: &str) -> Error {
     Error::not_found(format!("No such exec instance: {id}"))
 }
 
-/// The network is not known.
-pub(crate) fn no_such_network(name: &str) -> Error {
-    Error::not_found(format!("network {name} not found"))
-}
-
 /// Another prune of the same kind of object runs.
 pub(crate) fn prune_running() -> Error {
     Error::conflict("a prune operation is already running")
-}
-
-/// The filter's name is unknown.
-pub(crate) fn invalid_filter(name: &str) -> Error {
-    Error::invalid(format!("invalid filter '{name}'"))
-}
-
-/// The value of a filter makes no sense.
-pub(crate) fn invalid_filter_value(name: &str, value: &str) -> Error {
-    Error::invalid(format!("invalid filter '{name}={value}'"))
 }
 
 /// The whole chain as one text, for places that store or show a failure.

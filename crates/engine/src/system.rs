@@ -1,279 +1,270 @@
-//! The engine itself: version, info, disk usage.
+//! `info`, `version` and `system df`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use davit_api::Time;
-use davit_api::filters::Filters;
+use davit_api::Filters;
 use davit_api::system::{
     Commit, ComponentVersion, DiskUsage, FirewallInfo, IndexInfo, Info, PluginsInfo,
     RegistryConfig, RuntimeInfo, SwarmInfo, VersionResponse,
 };
-use davit_api::version;
+use davit_api::version::{NEWEST, OLDEST};
 use davit_api::volume::VolumeUsageData;
-use davit_sys::cgroup::Layout;
 use davit_types::Result;
 
 use crate::Engine;
 use crate::container::blocking;
 use crate::engine::Inner;
 use crate::options::ListOptions;
+use crate::volume::{api_volume, directory_size};
+
+const INDEX: &str = "https://index.docker.io/v1/";
 
 impl Engine {
-    /// Versions of the engine and its parts.
+    /// What `docker info` shows.
+    ///
+    /// # Errors
+    /// None at present; what can't be read is left empty.
+    pub async fn info(&self) -> Result<Info> {
+        let inner = Arc::clone(self.inner());
+        blocking(move || Ok(info(&inner))).await
+    }
+
+    /// What `docker version` shows of the server.
     pub fn version(&self) -> VersionResponse {
         let config = &self.inner().config;
-        let kernel_version = kernel_version();
-        let details = BTreeMap::from(
-            [
-                ("ApiVersion", version::NEWEST.to_string()),
-                ("Arch", architecture().to_owned()),
-                ("Experimental", config.experimental.to_string()),
-                ("KernelVersion", kernel_version.clone()),
-                ("MinAPIVersion", version::OLDEST.to_string()),
-                ("Os", "linux".to_owned()),
-            ]
-            .map(|(key, value)| (key.to_owned(), value)),
-        );
-        let part = |name: &str, details| ComponentVersion {
-            name: name.to_owned(),
-            version: config.version.clone(),
-            details,
+        let uname = rustix::system::uname();
+        let kernel = uname.release().to_string_lossy().into_owned();
+        let component = |name: &str, version: &str, details: BTreeMap<String, String>| {
+            ComponentVersion { name: name.to_owned(), version: version.to_owned(), details }
         };
+        let details = [
+            ("ApiVersion", NEWEST.to_string()),
+            ("Arch", architecture().to_owned()),
+            ("BuildTime", String::new()),
+            ("Experimental", config.experimental.to_string()),
+            ("GitCommit", String::new()),
+            ("GoVersion", String::new()),
+            ("KernelVersion", kernel.clone()),
+            ("MinAPIVersion", OLDEST.to_string()),
+            ("Os", "linux".to_owned()),
+        ];
+        let details = details.map(|(key, value)| (key.to_owned(), value)).into();
+        let own = BTreeMap::from([("GitCommit".to_owned(), String::new())]);
         VersionResponse {
             version: config.version.clone(),
-            api_version: version::NEWEST.to_string(),
-            min_api_version: version::OLDEST.to_string(),
+            api_version: NEWEST.to_string(),
+            min_api_version: OLDEST.to_string(),
             os: "linux".to_owned(),
             arch: architecture().to_owned(),
             components: vec![
-                part("Engine", details),
-                part("davit-shim", BTreeMap::from([("GitCommit".to_owned(), String::new())])),
+                component("Engine", &config.version, details),
+                component("davit-shim", env!("CARGO_PKG_VERSION"), own),
             ],
-            kernel_version,
+            kernel_version: kernel,
             experimental: config.experimental,
             ..VersionResponse::default()
         }
     }
 
-    /// Facts about the engine and its host. What can't be found out is left empty.
+    /// What is on disk.
     ///
     /// # Errors
-    /// The images can't be read.
-    pub async fn info(&self) -> Result<Info> {
-        let inner = Arc::clone(self.inner());
-        blocking(move || {
-            let mut info = Info { images: i64::try_from(inner.images.list()?.len()).unwrap_or(0), ..host_info() };
-            count_containers(&inner, &mut info);
-            describe_engine(&inner, &mut info);
-            describe_cgroups(&inner, &mut info);
-            Ok(info)
-        })
-        .await
-    }
-
-    /// Sizes of images, containers and volumes.
-    ///
-    /// # Errors
-    /// One of them can't be read.
+    /// Something there can't be read.
     pub async fn disk_usage(&self) -> Result<DiskUsage> {
-        let all = ListOptions { all: true, size: true, ..ListOptions::default() };
-        let containers = self.list(all).await?;
-        let images = self.list_images(false, &Filters::default()).await?;
-        let volumes = self.volumes(&Filters::default())?.volumes;
-        let inner = Arc::clone(self.inner());
-        blocking(move || {
-            let mut volumes = volumes;
-            for volume in &mut volumes {
-                let ref_count = inner.users_of_volume(&volume.name).len();
-                volume.usage_data = Some(VolumeUsageData {
-                    ref_count: i64::try_from(ref_count).unwrap_or(i64::MAX),
-                    size: tree_size(Path::new(&volume.mountpoint)),
-                });
-            }
-            let layers_size = images.iter().map(|image| image.size).sum();
-            Ok(DiskUsage { layers_size, images, containers, volumes })
-        })
-        .await
-    }
-}
-
-fn count_containers(inner: &Inner, info: &mut Info) {
-    for container in inner.containers.all() {
-        let state = &container.snapshot().record.state;
-        info.containers += 1;
-        match (state.paused, state.running) {
-            (true, _) => info.containers_paused += 1,
-            (false, true) => info.containers_running += 1,
-            (false, false) => info.containers_stopped += 1,
+        let options = ListOptions { all: true, size: true, ..ListOptions::default() };
+        let containers = self.list(options).await?;
+        let mut images = self.list_images(true, &Filters::default()).await?;
+        for image in &mut images {
+            image.shared_size = 0;
         }
+        let inner = Arc::clone(self.inner());
+        let volumes = blocking(move || {
+            let volumes = inner.volumes.list();
+            let with_usage = volumes.iter().map(|volume| {
+                let users = inner.users_of_volume(&volume.name).len();
+                let size = directory_size(&inner.volumes.mountpoint(&volume.name));
+                let mut shown = api_volume(&inner, volume);
+                shown.usage_data = Some(VolumeUsageData {
+                    ref_count: i64::try_from(users).unwrap_or(i64::MAX),
+                    size: i64::try_from(size).unwrap_or(i64::MAX),
+                });
+                shown
+            });
+            Ok(with_usage.collect())
+        })
+        .await?;
+        let layers_size = images.iter().map(|image| image.size).sum();
+        Ok(DiskUsage { layers_size, images, containers, volumes })
     }
 }
 
-fn describe_engine(inner: &Inner, info: &mut Info) {
+fn info(inner: &Inner) -> Info {
+    let (running, paused, stopped) = counts(inner);
     let config = &inner.config;
-    let runtime = |path: &Path| RuntimeInfo {
-        path: path.display().to_string(),
-        ..RuntimeInfo::default()
-    };
-    info.runtimes.insert("runc".to_owned(), runtime(&config.shim));
-    for (name, path) in &config.runtimes {
-        info.runtimes.insert(name.clone(), runtime(path));
-    }
-    info.id.clone_from(&inner.id);
-    info.driver = "overlay2".to_owned();
-    info.driver_status = vec![["driver-type".to_owned(), "overlayfs".to_owned()]];
-    info.default_runtime.clone_from(&config.default_runtime);
-    info.debug = config.debug;
-    info.experimental_build = config.experimental;
-    info.server_version.clone_from(&config.version);
-    info.docker_root_dir = config.data_root.display().to_string();
-    info.logging_driver.clone_from(&config.log.kind);
-    info.labels.clone_from(&config.labels);
-    info.n_events_listener = i64::try_from(inner.events.listeners()).unwrap_or(i64::MAX);
-    info.registry_config = Some(registry_config(&config.registry_mirrors, &config.insecure_registries));
-}
-
-fn describe_cgroups(inner: &Inner, info: &mut Info) {
-    let version = if inner.layout.is_v2() { "2" } else { "1" };
-    info.cgroup_driver = "cgroupfs".to_owned();
-    info.cgroup_version = version.to_owned();
-    let controllers = controllers(&inner.layout);
-    let has = |name: &str| controllers.iter().any(|controller| controller == name);
-    info.memory_limit = has("memory");
-    info.swap_limit = has("memory");
-    info.oom_kill_disable = version == "1" && has("memory");
-    info.cpu_cfs_period = has("cpu");
-    info.cpu_cfs_quota = has("cpu");
-    info.cpu_shares = has("cpu");
-    info.cpu_set = has("cpuset");
-    info.pids_limit = has("pids");
-    info.security_options = vec!["name=seccomp,profile=builtin".to_owned()];
-    if version == "2" {
-        info.security_options.push("name=cgroupns".to_owned());
-    }
-}
-
-/// Names of the controllers that limits can be set with.
-fn controllers(layout: &Layout) -> Vec<String> {
-    if let Layout::V2(root) = layout {
-        let names = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-        return names.split_whitespace().map(str::to_owned).collect();
-    }
-    layout.v1().iter().flat_map(|hierarchy| hierarchy.controllers.iter().cloned()).collect()
-}
-
-fn host_info() -> Info {
-    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-    let release = os_release();
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let entries = |path: &str| fs::read_dir(path).map_or(0, |entries| entries.count());
     let uname = rustix::system::uname();
+    let (operating_system, os_version) = operating_system();
+    let environment = |name: &str| {
+        std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default()
+    };
+    let v2 = inner.layout.is_v2();
     Info {
-        plugins: PluginsInfo {
-            volume: words(&["local"]),
-            network: words(&["bridge", "host", "null"]),
-            authorization: None,
-            log: words(&["json-file", "none"]),
-        },
-        ipv4_forwarding: fs::read("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.starts_with(b"1")),
-        n_fd: i64::try_from(entries("/proc/self/fd")).unwrap_or(0),
-        n_goroutines: i64::try_from(entries("/proc/self/task")).unwrap_or(0),
-        system_time: Time::now().to_string(),
-        kernel_version: kernel_version(),
-        operating_system: release.get("PRETTY_NAME").cloned().unwrap_or_default(),
-        os_version: release.get("VERSION_ID").cloned().unwrap_or_default(),
+        id: inner.id.clone(),
+        containers: running + paused + stopped,
+        containers_running: running,
+        containers_paused: paused,
+        containers_stopped: stopped,
+        images: inner.images.list().map_or(0, |images| images.len().try_into().unwrap_or(0)),
+        driver: crate::image::DRIVER.to_owned(),
+        driver_status: vec![["driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned()]],
+        plugins: plugins(),
+        memory_limit: true,
+        swap_limit: true,
+        cpu_cfs_period: true,
+        cpu_cfs_quota: true,
+        cpu_shares: true,
+        cpu_set: true,
+        pids_limit: true,
+        ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+            .is_ok_and(|text| text.trim() == "1"),
+        debug: config.debug,
+        n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count().try_into().unwrap_or(0)),
+        oom_kill_disable: !v2,
+        n_goroutines: std::fs::read_dir("/proc/self/task")
+            .map_or(0, |tasks| tasks.count().try_into().unwrap_or(0)),
+        system_time: davit_api::Time::now().to_string(),
+        logging_driver: config.log.kind.clone(),
+        cgroup_driver: "cgroupfs".to_owned(),
+        cgroup_version: if v2 { "2" } else { "1" }.to_owned(),
+        n_events_listener: inner.events.listeners().try_into().unwrap_or(0),
+        kernel_version: uname.release().to_string_lossy().into_owned(),
+        operating_system,
+        os_version,
         os_type: "linux".to_owned(),
         architecture: uname.machine().to_string_lossy().into_owned(),
-        name: uname.nodename().to_string_lossy().into_owned(),
-        index_server_address: "https://index.docker.io/v1/".to_owned(),
-        ncpu: i64::try_from(cpus).unwrap_or(1),
+        index_server_address: INDEX.to_owned(),
+        registry_config: Some(registry_config(inner)),
+        ncpu: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().try_into().unwrap_or(1)),
         mem_total: i64::try_from(memory_total()).unwrap_or(i64::MAX),
-        http_proxy: proxy("HTTP_PROXY"),
-        https_proxy: proxy("HTTPS_PROXY"),
-        no_proxy: proxy("NO_PROXY"),
+        generic_resources: None,
+        docker_root_dir: config.data_root.display().to_string(),
+        http_proxy: environment("HTTP_PROXY"),
+        https_proxy: environment("HTTPS_PROXY"),
+        no_proxy: environment("NO_PROXY"),
+        name: uname.nodename().to_string_lossy().into_owned(),
+        labels: config.labels.clone(),
+        experimental_build: config.experimental,
+        server_version: config.version.clone(),
+        runtimes: runtimes(inner),
+        default_runtime: config.default_runtime.clone(),
         swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
+        // Containers outlive the daemon, always.
         live_restore_enabled: true,
-        init_commit: Commit { id: String::new() },
+        isolation: String::new(),
+        init_binary: "docker-init".to_owned(),
+        containerd_commit: Commit::default(),
+        runc_commit: Commit::default(),
+        init_commit: Commit::default(),
+        security_options: security_options(v2),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
-        ..Info::default()
+        cdi_spec_dirs: Some(Vec::new()),
+        warnings: None,
     }
 }
 
-/// A proxy's setting with the password left out.
-fn proxy(name: &str) -> String {
-    let value = std::env::var(name).or_else(|_| std::env::var(name.to_lowercase()));
-    let value = value.unwrap_or_default();
-    match (value.split_once("://"), value.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
-        _ => value,
+fn counts(inner: &Inner) -> (i64, i64, i64) {
+    let (mut running, mut paused, mut stopped) = (0, 0, 0);
+    for container in inner.containers.all() {
+        let snapshot = container.snapshot();
+        match (snapshot.record.state.paused, snapshot.record.state.running) {
+            (true, _) => paused += 1,
+            (false, true) => running += 1,
+            (false, false) => stopped += 1,
+        }
+    }
+    (running, paused, stopped)
+}
+
+fn plugins() -> PluginsInfo {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    PluginsInfo {
+        volume: list(&["local"]),
+        network: list(&["bridge", "host", "null"]),
+        authorization: None,
+        log: list(&["json-file", "none"]),
     }
 }
 
-fn registry_config(mirrors: &[String], insecure: &[String]) -> RegistryConfig {
-    let index = |name: &str, official: bool| IndexInfo {
+fn registry_config(inner: &Inner) -> RegistryConfig {
+    let config = &inner.config;
+    let index = |name: &str, secure: bool| IndexInfo {
         name: name.to_owned(),
-        mirrors: if official { mirrors.to_vec() } else { Vec::new() },
-        secure: official,
-        official,
+        mirrors: if secure { config.registry_mirrors.clone() } else { Vec::new() },
+        secure,
+        official: secure,
     };
-    let mut index_configs = BTreeMap::from([("docker.io".to_owned(), index("docker.io", true))]);
-    let is_network = |name: &str| name.contains('/');
-    for name in insecure.iter().filter(|name| !is_network(name)) {
-        index_configs.insert(name.clone(), index(name, false));
+    let mut cidrs = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    let mut configs = BTreeMap::from([("docker.io".to_owned(), index("docker.io", true))]);
+    for registry in &config.insecure_registries {
+        if registry.parse::<ipnet::IpNet>().is_ok() {
+            cidrs.push(registry.clone());
+        } else {
+            configs.insert(registry.clone(), index(registry, false));
+        }
     }
-    let networks = insecure.iter().filter(|name| is_network(name)).cloned();
     RegistryConfig {
-        insecure_registry_cidrs: ["::1/128", "127.0.0.0/8"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(networks)
-            .collect(),
-        index_configs,
-        mirrors: mirrors.to_vec(),
+        insecure_registry_cidrs: cidrs,
+        index_configs: configs,
+        mirrors: config.registry_mirrors.clone(),
     }
 }
 
-/// The machine's memory in bytes.
+fn runtimes(inner: &Inner) -> BTreeMap<String, RuntimeInfo> {
+    let info = |path: String| RuntimeInfo { path, ..RuntimeInfo::default() };
+    let built_in = info(inner.config.shim.display().to_string());
+    let mut runtimes = BTreeMap::from([("runc".to_owned(), built_in)]);
+    for (name, path) in &inner.config.runtimes {
+        runtimes.insert(name.clone(), info(path.display().to_string()));
+    }
+    runtimes
+}
+
+fn security_options(v2: bool) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if v2 {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}
+
+/// Name and version from `os-release`.
+fn operating_system() -> (String, String) {
+    let text = std::fs::read_to_string("/etc/os-release")
+        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .map(|value| value.trim_matches(['"', '\'']).to_owned())
+    };
+    let name = value("PRETTY_NAME=").unwrap_or_else(|| "Linux".to_owned());
+    (name, value("VERSION_ID=").unwrap_or_default())
+}
+
+/// Memory of this machine in bytes.
 pub(crate) fn memory_total() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit))
+    // The field's type depends on the architecture.
+    #[allow(clippy::useless_conversion)]
+    let total = u64::try_from(info.totalram).unwrap_or(u64::MAX);
+    total.saturating_mul(u64::from(info.mem_unit))
 }
 
-fn kernel_version() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-/// The processor in the words of image platforms.
+/// This machine in Go's words.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-/// `os-release(5)`; empty when there is none.
-fn os_release() -> BTreeMap<String, String> {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let entry = |line: &str| {
-        let (key, value) = line.split_once('=')?;
-        Some((key.to_owned(), value.trim_matches('"').to_owned()))
-    };
-    text.lines().filter_map(entry).collect()
-}
-
-/// Bytes of the files below `path`; what vanishes meanwhile or can't be read counts nothing.
-fn tree_size(path: &Path) -> i64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => tree_size(&entry.path()),
-            Ok(metadata) => i64::try_from(metadata.len()).unwrap_or(0),
-            Err(_) => 0,
-        })
-        .sum()
 }

@@ -39,7 +39,7 @@ struct Shared {
 impl Monitor {
     /// Takes over a connected, non-blocking socket. Must be called inside the runtime.
     pub(crate) fn new(socket: OwnedFd) -> Result<(Self, Events)> {
-        let socket = AsyncFd::new(socket).context(|| "register the monitor's socket")?;
+        let socket = AsyncFd::register(socket).context(|| "register the monitor's socket")?;
         let shared =
             Arc::new(Shared { socket, next: AtomicU32::new(1), pending: Mutex::default() });
         let (sender, events) = mpsc::unbounded_channel();
@@ -109,9 +109,11 @@ async fn read(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event>) {
         match ready.try_io(|socket| receive_packet(socket.as_fd())) {
             Err(_would_block) => {}
             Ok(Ok(Some(Event::Reply { number, error }))) => shared.answer(number, error),
-            // The receiver is gone when nobody follows this task any more: nothing left to do.
-            Ok(Ok(Some(event))) if events.send(event).is_ok() => {}
-            Ok(Ok(Some(_) | None)) => break,
+            Ok(Ok(Some(event))) => {
+                // The receiver is gone when nobody follows this task any more; replies still count.
+                let _ = events.send(event);
+            }
+            Ok(Ok(None)) => break,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "lost the connection to a monitor");
                 break;

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use davit_api::Time;
 use davit_types::{Context, Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,18 +18,26 @@ use crate::store::{self, Durability};
 pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 const RECORD: &str = "volume.json";
+const SECOND: i64 = 1_000_000_000;
 
 /// A volume's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
     /// Its name, which is its directory's too.
     pub(crate) name: String,
-    /// RFC 3339, whole seconds.
-    pub(crate) created_at: String,
+    /// To the second.
+    pub(crate) created_at: Time,
     /// Labels; absent and empty are told apart.
     pub(crate) labels: Option<BTreeMap<String, String>>,
     /// Driver options.
     pub(crate) options: Option<BTreeMap<String, String>>,
+}
+
+impl Volume {
+    /// Nobody named it: it goes with its last container.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS))
+    }
 }
 
 /// All volumes.
@@ -91,7 +100,7 @@ impl Volumes {
         if let Some(present) = volumes.get(&name) {
             return Ok((Arc::clone(present), false));
         }
-        let created_at = crate::time::format(crate::time::now() / 1_000_000_000 * 1_000_000_000);
+        let created_at = Time::from_nanoseconds(crate::time::now() / SECOND * SECOND);
         let volume = Arc::new(Volume { name: name.clone(), created_at, labels, options });
         let directory = self.directory.join(&name);
         create_directory(&directory, 0o701)?;

@@ -1,0 +1,333 @@
+//! Which mounts a container has beyond the default ones, decided at create. Pure.
+//!
+//! Sources in rising precedence: the image's volumes, `--volumes-from`, `-v`, `--mount`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use davit_api::container::{Config, HostConfig, Mount, MountPoint};
+use davit_types::{Error, Result};
+
+use super::bind::{self, Bind};
+use super::record::MountRecord;
+use crate::spec;
+
+/// A mount, and what has to be made for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// As it is kept; `source` is not known yet for a volume.
+    pub(crate) record: MountRecord,
+    /// The volume's labels, if it is to be made with any.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Fill the volume with what the image has there.
+    pub(crate) copy: bool,
+}
+
+/// The mounts of a new container by destination. `inherited` are those of `--volumes-from`.
+///
+/// # Errors
+/// Docker's texts for what can't be mounted.
+pub(crate) fn plan(
+    config: &Config,
+    host_config: &HostConfig,
+    inherited: Vec<MountRecord>,
+) -> Result<BTreeMap<String, Plan>> {
+    let mut plans: BTreeMap<String, Plan> = inherited
+        .into_iter()
+        .map(|record| (record.destination.clone(), Plan { record, labels: None, copy: false }))
+        .collect();
+    let mut given: Vec<String> = Vec::new();
+    let binds = host_config.binds.iter().flatten().map(|spec| Ok(from_bind(bind::parse(spec)?)));
+    for plan in binds.chain(host_config.mounts.iter().filter_map(from_mount)) {
+        let plan: Plan = plan?;
+        let destination = plan.record.destination.clone();
+        if given.contains(&destination) {
+            return Err(Error::invalid(format!("Duplicate mount point: {destination}")));
+        }
+        given.push(destination.clone());
+        plans.insert(destination, plan);
+    }
+    for target in config.volumes.iter().flatten().map(|(target, _)| target) {
+        let target = bind::check_target(target).map_err(|reason| {
+            Error::invalid(format!("invalid volume specification: '{target}': {reason}"))
+        })?;
+        let shadowed = host_config.tmpfs.contains_key(&target)
+            || host_config.mounts.iter().any(|mount| mount.target == target);
+        if !plans.contains_key(&target) && !shadowed {
+            let bind = Bind { target: target.clone(), ..Bind::default() };
+            plans.insert(target, from_bind(bind));
+        }
+    }
+    Ok(plans)
+}
+
+fn from_bind(bind: Bind) -> Plan {
+    let is_bind = bind.is_host_path();
+    let kind = if is_bind { "bind" } else { "volume" };
+    let propagation = match (is_bind, bind.propagation.is_empty()) {
+        (true, true) => "rprivate".to_owned(),
+        _ => bind.propagation.clone(),
+    };
+    let spec = Mount {
+        kind: kind.to_owned(),
+        source: bind.source.clone(),
+        target: bind.target.clone(),
+        read_only: bind.read_only,
+        ..Mount::default()
+    };
+    let record = MountRecord {
+        source: if is_bind { bind.source.clone() } else { String::new() },
+        destination: bind.target,
+        rw: !bind.read_only,
+        name: if is_bind { String::new() } else { bind.source },
+        driver: if is_bind { String::new() } else { "local".to_owned() },
+        kind: kind.to_owned(),
+        relabel: if bind.mode.is_empty() && !is_bind { "z".to_owned() } else { bind.mode },
+        propagation,
+        id: String::new(),
+        spec,
+        skip_mountpoint_creation: false,
+    };
+    Plan { record, labels: None, copy: !is_bind && !bind.no_copy }
+}
+
+/// A `--mount`; tmpfs is no mount point of its own and is left to [`tmpfs_mounts`].
+fn from_mount(mount: &Mount) -> Option<Result<Plan>> {
+    (mount.kind != "tmpfs").then(|| checked_mount(mount))
+}
+
+fn checked_mount(mount: &Mount) -> Result<Plan> {
+    let invalid = |reason: &str| {
+        Err(Error::invalid(format!("invalid mount config for type {:?}: {reason}", mount.kind)))
+    };
+    if mount.target.is_empty() {
+        return invalid("field Target must not be empty");
+    }
+    let target = match bind::check_target(&mount.target) {
+        Ok(target) => target,
+        Err(reason) => return invalid(&reason),
+    };
+    let options = [
+        ("bind", "BindOptions", mount.bind_options.is_some()),
+        ("volume", "VolumeOptions", mount.volume_options.is_some()),
+        ("image", "ImageOptions", mount.image_options.is_some()),
+        ("tmpfs", "TmpfsOptions", mount.tmpfs_options.is_some()),
+    ];
+    let foreign = options.iter().find(|(kind, _, given)| *given && *kind != mount.kind);
+    if let Some((_, field, _)) = foreign {
+        return invalid(&format!("field {field} must not be specified"));
+    }
+    match mount.kind.as_str() {
+        "bind" => checked_bind(mount, target),
+        "volume" => Ok(volume_mount(mount, target)),
+        _ => invalid("mount type unknown"),
+    }
+}
+
+fn checked_bind(mount: &Mount, target: String) -> Result<Plan> {
+    let invalid = |reason: &str| {
+        Err(Error::invalid(format!("invalid mount config for type \"bind\": {reason}")))
+    };
+    if mount.source.is_empty() {
+        return invalid("field Source must not be empty");
+    }
+    if !mount.source.starts_with('/') {
+        return invalid(&format!(
+            "invalid mount path: '{}' mount path must be absolute",
+            mount.source
+        ));
+    }
+    let options = mount.bind_options.clone().unwrap_or_default();
+    let source = bind::clean(&mount.source);
+    if !options.create_mountpoint && !Path::new(&source).exists() {
+        return invalid(&format!("bind source path does not exist: {source}"));
+    }
+    let propagation = match options.propagation.as_str() {
+        "" => "rprivate".to_owned(),
+        word @ ("private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave") => {
+            word.to_owned()
+        }
+        word => return invalid(&format!("invalid propagation mode: {word}")),
+    };
+    let record = MountRecord {
+        source,
+        destination: target,
+        rw: !mount.read_only,
+        kind: "bind".to_owned(),
+        propagation,
+        spec: mount.clone(),
+        skip_mountpoint_creation: !options.create_mountpoint,
+        ..MountRecord::default()
+    };
+    Ok(Plan { record, labels: None, copy: false })
+}
+
+fn volume_mount(mount: &Mount, target: String) -> Plan {
+    let options = mount.volume_options.clone().unwrap_or_default();
+    let record = MountRecord {
+        destination: target,
+        rw: !mount.read_only,
+        name: mount.source.clone(),
+        driver: "local".to_owned(),
+        kind: "volume".to_owned(),
+        relabel: "z".to_owned(),
+        spec: mount.clone(),
+        ..MountRecord::default()
+    };
+    let labels = (!options.labels.is_empty()).then_some(options.labels);
+    Plan { record, labels, copy: !options.no_copy }
+}
+
+/// How inspect and list show the mounts.
+pub(crate) fn mount_points(records: &BTreeMap<String, MountRecord>) -> Vec<MountPoint> {
+    records
+        .values()
+        .map(|record| MountPoint {
+            kind: record.kind.clone(),
+            name: record.name.clone(),
+            source: record.source.clone(),
+            destination: record.destination.clone(),
+            driver: record.driver.clone(),
+            mode: record.relabel.clone(),
+            rw: record.rw,
+            propagation: record.propagation.clone(),
+        })
+        .collect()
+}
+
+/// The mounts as the runtime does them: parents before what lies below them.
+pub(crate) fn runtime_mounts(
+    records: &BTreeMap<String, MountRecord>,
+    host_config: &HostConfig,
+) -> Vec<spec::Mount> {
+    let mut mounts: Vec<spec::Mount> = records.values().map(runtime_bind).collect();
+    mounts.extend(tmpfs_mounts(host_config));
+    mounts.sort_by_key(|mount| mount.destination.components().count());
+    mounts
+}
+
+fn runtime_bind(record: &MountRecord) -> spec::Mount {
+    let options = record.spec.bind_options.as_ref();
+    let recursive = if options.is_some_and(|bind| bind.non_recursive) { "bind" } else { "rbind" };
+    let mut words = vec![recursive.to_owned()];
+    if !record.rw {
+        words.push("ro".to_owned());
+    }
+    let propagation =
+        if record.propagation.is_empty() { "rprivate" } else { record.propagation.as_str() };
+    words.push(propagation.to_owned());
+    let subpath = record.spec.volume_options.as_ref().map_or("", |volume| volume.subpath.as_str());
+    let source = PathBuf::from(&record.source);
+    spec::Mount {
+        kind: "bind".to_owned(),
+        source: if subpath.is_empty() { source } else { source.join(subpath) },
+        destination: PathBuf::from(&record.destination),
+        options: words,
+    }
+}
+
+/// `--mount type=tmpfs`.
+fn tmpfs_mounts(host_config: &HostConfig) -> impl Iterator<Item = spec::Mount> {
+    host_config.mounts.iter().filter(|mount| mount.kind == "tmpfs").map(|mount| {
+        let given = mount.tmpfs_options.clone().unwrap_or_default();
+        let mut options = ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
+        if given.size_bytes > 0 {
+            options.push(format!("size={}", given.size_bytes));
+        }
+        if given.mode != 0 {
+            options.push(format!("mode={:o}", given.mode));
+        }
+        if mount.read_only {
+            options.push("ro".to_owned());
+        }
+        spec::Mount {
+            kind: "tmpfs".to_owned(),
+            source: PathBuf::from("tmpfs"),
+            destination: PathBuf::from(bind::clean(&mount.target)),
+            options,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_config(binds: &[&str], mounts: &[Mount]) -> HostConfig {
+        HostConfig {
+            binds: Some(binds.iter().map(|bind| (*bind).to_owned()).collect()),
+            mounts: mounts.to_vec(),
+            ..HostConfig::default()
+        }
+    }
+
+    fn mount(kind: &str, source: &str, target: &str) -> Mount {
+        Mount {
+            kind: kind.into(),
+            source: source.into(),
+            target: target.into(),
+            ..Mount::default()
+        }
+    }
+
+    #[test]
+    fn binds_and_volumes_look_as_docker_shows_them() {
+        let host_config = host_config(&["vol1:/data", "/tmp:/hosttmp:ro"], &[]);
+        let plans = plan(&Config::default(), &host_config, Vec::new()).expect("valid");
+        let volume = &plans["/data"].record;
+        assert_eq!((volume.kind.as_str(), volume.relabel.as_str()), ("volume", "z"));
+        assert!(plans["/data"].copy && volume.rw && volume.propagation.is_empty());
+        let bind = &plans["/hosttmp"].record;
+        assert_eq!((bind.relabel.as_str(), bind.propagation.as_str()), ("ro", "rprivate"));
+        assert!(!bind.rw);
+    }
+
+    #[test]
+    fn what_the_user_mounts_shadows_the_images_volumes() {
+        let config = Config {
+            volumes: Some([("/data".to_owned(), davit_api::lenient::Empty)].into()),
+            ..Config::default()
+        };
+        let plans = plan(&config, &host_config(&["/tmp:/data"], &[]), Vec::new()).expect("valid");
+        assert_eq!(plans["/data"].record.kind, "bind");
+        let plans = plan(&config, &HostConfig::default(), Vec::new()).expect("valid");
+        assert_eq!(plans["/data"].record.kind, "volume");
+    }
+
+    #[test]
+    fn bad_mounts_are_refused_in_dockers_words() {
+        for (host_config, message) in [
+            (
+                host_config(&["/tmp:/b", "/usr:/b"], &[]),
+                "Duplicate mount point: /b",
+            ),
+            (
+                host_config(&[], &[mount("bind", "/nosuch/x", "/y")]),
+                "invalid mount config for type \"bind\": bind source path does not exist: /nosuch/x",
+            ),
+            (
+                host_config(&[], &[mount("bind", "/tmp", "")]),
+                "invalid mount config for type \"bind\": field Target must not be empty",
+            ),
+            (
+                host_config(&[], &[mount("nosuch", "", "/y")]),
+                "invalid mount config for type \"nosuch\": mount type unknown",
+            ),
+        ] {
+            let error = plan(&Config::default(), &host_config, Vec::new()).expect_err(message);
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn parents_are_mounted_first() {
+        let host_config = host_config(&["/tmp:/a/b/c", "/tmp:/a"], &[mount("tmpfs", "", "/a/b")]);
+        let plans = plan(&Config::default(), &host_config, Vec::new()).expect("valid");
+        let records = plans.into_iter().map(|(key, plan)| (key, plan.record)).collect();
+        let order: Vec<_> = runtime_mounts(&records, &host_config)
+            .iter()
+            .map(|mount| mount.destination.display().to_string())
+            .collect();
+        assert_eq!(order, ["/a", "/a/b", "/a/b/c"]);
+    }
+}

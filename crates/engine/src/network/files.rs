@@ -1,0 +1,126 @@
+//! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` of a container, written before each start.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use davit_network::files::{Hosts, ResolvConf, host_resolv_conf, hosts, resolv_conf};
+use davit_types::{Context, Error, Result};
+
+use super::Join;
+use crate::container::{Container, Snapshot};
+use crate::engine::Inner;
+use crate::spec::{Mount, Namespace};
+use crate::store::{self, Durability};
+
+/// Writes the files, notes their paths in the record and returns the mounts. One that shares another
+/// container's network shares its files.
+pub(crate) fn write_files(
+    inner: &Inner,
+    container: &Container,
+    snapshot: &mut Snapshot,
+    join: &Join,
+) -> Result<Vec<Mount>> {
+    if let Some(donor) = &join.donor {
+        let donor = donor.snapshot();
+        let record = &mut snapshot.record;
+        record.hostname_path.clone_from(&donor.record.hostname_path);
+        record.hosts_path.clone_from(&donor.record.hosts_path);
+        record.resolv_conf_path.clone_from(&donor.record.resolv_conf_path);
+        record.config.hostname.clone_from(&donor.record.config.hostname);
+        return Ok(mounts(snapshot));
+    }
+    let path = |name: &str| container.directory.join(name);
+    write(&path("hostname"), &format!("{}\n", snapshot.record.config.hostname))?;
+    write(&path("hosts"), &hosts_text(inner, snapshot, join)?)?;
+    write(&path("resolv.conf"), &resolv_conf_text(inner, snapshot, join)?)?;
+    let record = &mut snapshot.record;
+    record.hostname_path = path("hostname").display().to_string();
+    record.hosts_path = path("hosts").display().to_string();
+    record.resolv_conf_path = path("resolv.conf").display().to_string();
+    Ok(mounts(snapshot))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    store::write_file(path, text.as_bytes(), 0o644, Durability::Relaxed)
+}
+
+/// The three files, unless the user mounts over them.
+fn mounts(snapshot: &Snapshot) -> Vec<Mount> {
+    let record = &snapshot.record;
+    let access = if snapshot.host_config.readonly_rootfs { "ro" } else { "rw" };
+    [
+        (&record.resolv_conf_path, "/etc/resolv.conf"),
+        (&record.hostname_path, "/etc/hostname"),
+        (&record.hosts_path, "/etc/hosts"),
+    ]
+    .into_iter()
+    .filter(|(source, target)| !source.is_empty() && !record.mount_points.contains_key(*target))
+    .map(|(source, target)| Mount {
+        kind: "bind".to_owned(),
+        source: source.into(),
+        destination: target.into(),
+        options: ["rbind", "rprivate", access].map(str::to_owned).to_vec(),
+    })
+    .collect()
+}
+
+fn hosts_text(inner: &Inner, snapshot: &Snapshot, join: &Join) -> Result<String> {
+    let given = snapshot.host_config.extra_hosts.as_deref().unwrap_or_default();
+    if join.namespace == Namespace::Host && given.is_empty() {
+        return std::fs::read_to_string("/etc/hosts").context(|| "read /etc/hosts");
+    }
+    let extra = extra_hosts(inner, given)?;
+    let endpoint = join.sandbox.as_ref().and_then(|sandbox| sandbox.endpoint.as_ref());
+    let config = &snapshot.record.config;
+    let names = match config.domainname.as_str() {
+        "" => config.hostname.clone(),
+        domain => format!("{0}.{domain} {0}", config.hostname),
+    };
+    let own: Vec<(IpAddr, String)> =
+        endpoint.map(|endpoint| (IpAddr::V4(endpoint.ip), names)).into_iter().collect();
+    let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+    Ok(hosts(&Hosts { ipv6, extra: &extra, own: &own }))
+}
+
+/// `name:address`, `name=address`; `host-gateway` is the bridge's address.
+fn extra_hosts(inner: &Inner, given: &[String]) -> Result<Vec<(String, IpAddr)>> {
+    given
+        .iter()
+        .map(|line| {
+            let invalid = || Error::invalid(format!("bad format for add-host: {line:?}"));
+            let (name, address) = line.split_once([':', '=']).ok_or_else(invalid)?;
+            let address = match address {
+                "host-gateway" => inner.networks.get("bridge")?.gateway.map(IpAddr::V4),
+                text => text.trim_matches(['[', ']']).parse().ok(),
+            };
+            Ok((name.to_owned(), address.ok_or_else(invalid)?))
+        })
+        .collect()
+}
+
+fn resolv_conf_text(inner: &Inner, snapshot: &Snapshot, join: &Join) -> Result<String> {
+    let host_config = &snapshot.host_config;
+    let list = |given: &Option<Vec<String>>, default: &[String]| match given.as_deref() {
+        None | Some([]) => default.to_vec(),
+        Some(given) => given.to_vec(),
+    };
+    let servers = list(&host_config.dns, &inner.config.dns);
+    if join.namespace == Namespace::Host && servers.is_empty() {
+        return std::fs::read_to_string("/etc/resolv.conf").or_else(|_| Ok(String::new()));
+    }
+    let nameservers = servers
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|_| Error::invalid(format!("invalid DNS server: {text:?}")))
+        })
+        .collect::<Result<Vec<IpAddr>>>()?;
+    let (path, text) = host_resolv_conf()?;
+    Ok(resolv_conf(&ResolvConf {
+        host: &text,
+        host_path: &path.display().to_string(),
+        ipv6: false,
+        nameservers: &nameservers,
+        search: &list(&host_config.dns_search, &inner.config.dns_search),
+        options: &list(&host_config.dns_options, &inner.config.dns_options),
+    }))
+}

@@ -1,0 +1,10 @@
+//! Networks: what a container asks of them, what it got, and the verbs about them.
+
+mod endpoint;
+mod files;
+mod ports;
+mod verbs;
+
+pub(crate) use endpoint::{Join, connect, disconnect, join, namespace_path, running_donor};
+pub(crate) use files::write_files;
+pub(crate) use ports::listed_ports;

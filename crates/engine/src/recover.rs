@@ -1,0 +1,254 @@
+//! What happens when the daemon starts: the containers are read from their records, those that run
+//! are found again by their monitors' sockets, and what happened meanwhile is taken over.
+//!
+//! In this order: load, reconnect, network, left-overs, then what the restart policies and `--rm`
+//! ask for. Nothing here stops or restarts a container that runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_monitor::protocol::Event as Said;
+use davit_monitor::task::{Phase, Status};
+use davit_network::Sandbox;
+use davit_types::{ContainerId, Context, Error, Result};
+
+use crate::container::{
+    Container, Event, Record, Snapshot, blocking, follow, lost, start_container, starts_with_daemon,
+};
+use crate::engine::Inner;
+use crate::monitor::{Events, Monitor};
+use crate::{Engine, error, store};
+
+/// How long a monitor may take to greet.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Brings the engine up to date. Restarts by policy go on in the background.
+pub(crate) async fn recover(engine: &Engine) -> Result<()> {
+    let inner = engine.inner();
+    let shared = Arc::clone(inner);
+    blocking(move || load(&shared)).await?;
+    let containers = inner.containers.all();
+    let mut reconnects = tokio::task::JoinSet::new();
+    for container in &containers {
+        let (inner, container) = (Arc::clone(inner), Arc::clone(container));
+        reconnects.spawn(async move { reconnect(&inner, container).await });
+    }
+    let found: Vec<Option<Found>> = reconnects.join_all().await;
+    let mut followers = Vec::new();
+    let mut live: Vec<(String, Sandbox)> = Vec::new();
+    for found in found.into_iter().flatten() {
+        let snapshot = found.container.snapshot();
+        if let Some(sandbox) = snapshot.record.davit_sandbox.clone() {
+            live.push((found.container.id.to_string(), sandbox));
+        }
+        followers.push(found);
+    }
+    let shared = Arc::clone(inner);
+    blocking(move || shared.networks.recover(&live)).await?;
+    for Found { container, events } in followers {
+        tokio::spawn(follow(Arc::clone(inner), container, events));
+    }
+    let shared = Arc::clone(inner);
+    blocking(move || Ok(sweep(&shared))).await?;
+    for container in containers {
+        tokio::spawn(resume(Arc::clone(inner), container));
+    }
+    Ok(())
+}
+
+/// A container whose monitor answers.
+struct Found {
+    container: Arc<Container>,
+    events: Events,
+}
+
+/// Reads all records. A bad one is put aside.
+fn load(inner: &Inner) -> Result<()> {
+    let directory = inner.config.data_root.join("containers");
+    let entries = std::fs::read_dir(&directory)
+        .context(|| format!("list containers in {}", directory.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Anything else there is not a container's.
+        let Ok(id) = ContainerId::parse(&name) else { continue };
+        if let Err(failure) = load_one(inner, &id, &entry.path()) {
+            put_aside(&entry.path(), &failure);
+        }
+    }
+    Ok(())
+}
+
+fn load_one(inner: &Inner, id: &ContainerId, directory: &Path) -> Result<()> {
+    let record: Record = store::read_json(&directory.join("config.v2.json"))?;
+    let host_config = store::read_json(&directory.join("hostconfig.json"))?;
+    if record.id != *id {
+        return Err(Error::internal(format!("the record in {} is {}'s", directory.display(), record.id)));
+    }
+    let snapshot = Snapshot { record, host_config };
+    inner.containers.reserve(snapshot.name(), id)?;
+    let config = &inner.config;
+    let container = Container::new(snapshot, &config.data_root, &config.exec_root);
+    inner.containers.insert(Arc::new(container));
+    Ok(())
+}
+
+/// Renames a directory whose records can't be used, so that a person can look at it.
+fn put_aside(directory: &Path, failure: &Error) {
+    let aside = PathBuf::from(format!("{}.bad-{}", directory.display(), crate::time::now()));
+    let renamed = std::fs::rename(directory, &aside);
+    tracing::error!(
+        error = %error::chain(failure), path = %directory.display(), aside = %aside.display(),
+        renamed = renamed.is_ok(), "put a bad container record aside"
+    );
+}
+
+/// Connects to the monitor of a container that ran when it was last heard of.
+async fn reconnect(inner: &Arc<Inner>, container: Arc<Container>) -> Option<Found> {
+    // The record may be older than the start: the bundle tells whether there is a monitor.
+    if !container.bundle.join("monitor.sock").exists() {
+        if container.snapshot().record.state.running {
+            lost(inner, &container).await;
+        }
+        return None;
+    }
+    match greet(&container).await {
+        Ok((monitor, mut events, status)) => {
+            if take_over(inner, &container, &status).await {
+                container.set_monitor(Some(monitor));
+                return Some(Found { container, events });
+            }
+            // It tells its last word and ends; the exit is known from the greeting already.
+            events.close();
+            None
+        }
+        Err(failure) => {
+            tracing::info!(
+                id = %container.id, error = %error::chain(&failure), "the monitor is gone"
+            );
+            lost(inner, &container).await;
+            None
+        }
+    }
+}
+
+async fn greet(container: &Container) -> Result<(Monitor, Events, Status)> {
+    let (monitor, mut events) = Monitor::connect(&container.bundle)?;
+    match tokio::time::timeout(PATIENCE, events.recv()).await {
+        Ok(Some(Said::Hello { status, .. })) => Ok((monitor, events, status)),
+        Ok(Some(said)) => Err(Error::internal(format!("the monitor greeted with {said:?}"))),
+        Ok(None) => Err(Error::internal("the monitor has closed the connection")),
+        Err(_) => Err(Error::internal("the monitor does not greet")),
+    }
+}
+
+/// Brings the record up to what the monitor says. Says whether there is anything left to follow.
+async fn take_over(inner: &Arc<Inner>, container: &Arc<Container>, status: &Status) -> bool {
+    let state = container.snapshot().record.state.clone();
+    let is_new_run = status.restart_count > 0 || !state.running;
+    container.change(|snapshot| snapshot.record.restart_count = status.restart_count);
+    match status.phase {
+        Phase::Running => {
+            let same = state.running && state.pid == status.pid;
+            if !same {
+                tracing::debug!(id = %container.id, is_new_run, "restarted meanwhile");
+                let started = Event::Started { pid: status.pid, at: status.started_at };
+                container.apply(&started);
+            }
+            // The freezer's state is the kernel's; the record knows whether it was us.
+            container.advance(|progress| progress.running = true);
+            save(container).await;
+            true
+        }
+        Phase::Restarting => {
+            let exit = status.last_exit;
+            container.apply(&Event::Exited {
+                exit_code: exit.map_or(255, |exit| exit.code),
+                oom_killed: exit.is_some_and(|exit| exit.oom_killed),
+                at: exit.map_or_else(crate::time::now, |exit| exit.finished_at),
+                restarts: true,
+            });
+            container.advance(|progress| progress.running = false);
+            save(container).await;
+            true
+        }
+        // Never let go by the daemon that made it, or about to end.
+        Phase::Created | Phase::Exited => {
+            if state.running || status.phase == Phase::Exited {
+                lost(inner, container).await;
+            }
+            false
+        }
+    }
+}
+
+async fn save(container: &Arc<Container>) {
+    let saved = Arc::clone(container);
+    let result = blocking(move || saved.save(store::Durability::Relaxed)).await;
+    if let Err(failure) = result {
+        tracing::warn!(id = %container.id, error = %error::chain(&failure), "note the state");
+    }
+}
+
+/// Deletes what belongs to no container: layers, bundles, and what a crash left in the trash.
+fn sweep(inner: &Inner) {
+    for id in inner.images.container_layers() {
+        if inner.containers.by_id(id.as_str()).is_none() {
+            report(&id, inner.images.remove_container_layer(&id));
+        }
+    }
+    let config = &inner.config;
+    for directory in [config.exec_root.join("containers"), config.exec_root.join("runtime")] {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(id) = ContainerId::parse(&name) else { continue };
+            if inner.containers.by_id(&name).is_none() {
+                let removed = std::fs::remove_dir_all(entry.path());
+                report(&id, removed.context(|| "delete a left-over bundle"));
+            }
+        }
+    }
+    for entry in std::fs::read_dir(inner.trash()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("container-") || name.starts_with("volume-") {
+            // Tried again at the next start.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn report(id: &ContainerId, result: Result<()>) {
+    match result {
+        Ok(()) => tracing::info!(%id, "deleted what a forgotten container left"),
+        Err(failure) => tracing::warn!(%id, error = %error::chain(&failure), "sweep"),
+    }
+}
+
+/// What the restart policy or `--rm` asks for a container that does not run.
+async fn resume(inner: Arc<Inner>, container: Arc<Container>) {
+    let snapshot = container.snapshot();
+    let record = &snapshot.record;
+    if record.state.running {
+        return;
+    }
+    if snapshot.host_config.auto_remove && record.has_been_started_before {
+        crate::container::auto_remove(&inner, &container, &snapshot);
+        return;
+    }
+    let starts = starts_with_daemon(
+        &snapshot.host_config.restart_policy,
+        &record.state,
+        record.has_been_manually_stopped,
+        record.has_been_started_before,
+        record.restart_count,
+    );
+    if !starts {
+        return;
+    }
+    let _guard = container.transition.lock().await;
+    if let Err(failure) = start_container(&inner, &container).await {
+        tracing::error!(
+            id = %container.id, error = %error::chain(&failure), "start by the restart policy"
+        );
+    }
+}

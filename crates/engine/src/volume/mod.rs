@@ -1,0 +1,24 @@
+//! Volumes: the store, and the verbs about them.
+
+mod copy_up;
+mod store;
+mod verbs;
+
+use std::collections::BTreeMap;
+
+pub(crate) use copy_up::fill;
+pub(crate) use store::Volumes;
+pub(crate) use verbs::{api_volume, directory_size};
+
+use crate::engine::Inner;
+
+/// Tells that something happened to a volume.
+pub(crate) fn publish(
+    inner: &Inner,
+    action: &str,
+    name: &str,
+    mut attributes: BTreeMap<String, String>,
+) {
+    attributes.insert("driver".to_owned(), "local".to_owned());
+    inner.events.publish("volume", action, name, attributes);
+}
