@@ -153,7 +153,7 @@ fn a_rotated_file_is_replaced_by_its_compressed_form() {
     fs::write(&path, "text ".repeat(1000)).expect("write");
     rotate::compress(&path).expect("compress");
     assert!(!path.exists());
-    let compressed = fs::File::open(directory.path().join("log.1.gz")).expect("open");
+    let compressed = File::open(directory.path().join("log.1.gz")).expect("open");
     let text = io::read_to_string(flate2::read::GzDecoder::new(compressed)).expect("inflate");
     assert_eq!(text, "text ".repeat(1000));
 }

@@ -1,15 +1,13 @@
 //! Attached clients: echo, frames, detaching, half-closed and vanished ones, terminals, execs.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::support::{Container, Host, OUTPUT, can_run};
 use anyhow::{Result, bail};
 use davit_monitor::protocol::{Attach, Event, Request};
 use davit_testkit::wait;
-use support::{Container, Host, OUTPUT, can_run};
 
 const INTERACTIVE: Attach = Attach {
     stdin: true,

@@ -19,10 +19,10 @@ use rustix::net::sockopt::Timeout;
 use serde_json::{Value, json};
 
 /// How long a test waits for an event or output.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What every test here needs.
-pub const NEEDS: &[Need] = &[
+pub(crate) const NEEDS: &[Need] = &[
     Need::Root,
     Need::Namespaces,
     Need::Overlay,
@@ -32,27 +32,27 @@ pub const NEEDS: &[Need] = &[
 ];
 
 /// Whether the test can run; says so, or fails under CI, when not.
-pub fn can_run(test: &str) -> bool {
+pub(crate) fn can_run(test: &str) -> bool {
     met(test, NEEDS)
 }
 
 /// A sandbox with a busybox layer.
-pub struct Host {
-    pub sandbox: Sandbox,
+pub(crate) struct Host {
+    pub(crate) sandbox: Sandbox,
     next: AtomicU32,
 }
 
 /// What is to be run; the rest are defaults.
-pub struct Container<'a> {
-    pub args: &'a [&'a str],
-    pub terminal: bool,
-    pub stdin: &'a str,
-    pub restart: Value,
-    pub user: &'a str,
-    pub log: Value,
-    pub runtime: Option<&'static str>,
+pub(crate) struct Container<'a> {
+    pub(crate) args: &'a [&'a str],
+    pub(crate) terminal: bool,
+    pub(crate) stdin: &'a str,
+    pub(crate) restart: Value,
+    pub(crate) user: &'a str,
+    pub(crate) log: Value,
+    pub(crate) runtime: Option<&'static str>,
     /// Bytes; 0: no limit.
-    pub memory: u64,
+    pub(crate) memory: u64,
 }
 
 impl Default for Container<'_> {
@@ -71,17 +71,17 @@ impl Default for Container<'_> {
 }
 
 /// A shim at work, and the daemon's end of its control socket.
-pub struct Running {
+pub(crate) struct Running {
     id: String,
     runtime: Option<&'static str>,
-    pub dir: PathBuf,
-    pub log: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) log: PathBuf,
     shim: Child,
-    pub control: Option<Connection>,
+    pub(crate) control: Option<Connection>,
 }
 
 impl Host {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let sandbox = Sandbox::new()?;
         let layer = sandbox.dir().join("overlay2/base/diff");
         fs::create_dir_all(&layer)?;
@@ -94,7 +94,7 @@ impl Host {
     }
 
     /// Starts the create role on a new container.
-    pub fn create(&self, container: &Container<'_>) -> Result<Running> {
+    pub(crate) fn create(&self, container: &Container<'_>) -> Result<Running> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = format!("{number:064x}");
         let top = self.sandbox.dir();
@@ -131,7 +131,7 @@ impl Host {
     }
 
     /// Starts the exec role: a further process in `running`.
-    pub fn exec(&self, running: &Running, args: &[&str], stdin: &str) -> Result<Running> {
+    pub(crate) fn exec(&self, running: &Running, args: &[&str], stdin: &str) -> Result<Running> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = running.dir.join("exec").join(format!("{number:064x}"));
         fs::create_dir_all(&dir)?;
@@ -150,7 +150,7 @@ impl Host {
     }
 
     /// Creates and starts.
-    pub fn run(&self, container: &Container<'_>) -> Result<Running> {
+    pub(crate) fn run(&self, container: &Container<'_>) -> Result<Running> {
         let mut running = self.create(container)?;
         running.started()?;
         Ok(running)
@@ -172,7 +172,7 @@ impl Host {
     }
 
     /// What a container could have left: mounts, cgroups, runtime state.
-    pub fn leftovers(&self) -> Result<Vec<String>> {
+    pub(crate) fn leftovers(&self) -> Result<Vec<String>> {
         let mounts = fs::read_to_string(self.sandbox.proc_dir().join("1/mountinfo"))?;
         let top = self.sandbox.dir().to_string_lossy().into_owned();
         let mut found: Vec<String> =
@@ -193,16 +193,16 @@ impl Host {
 }
 
 impl Running {
-    pub fn control(&mut self) -> &mut Connection {
+    pub(crate) fn control(&mut self) -> &mut Connection {
         self.control.as_mut().expect("the daemon is there")
     }
 
-    pub fn event(&mut self) -> Result<Event> {
+    pub(crate) fn event(&mut self) -> Result<Event> {
         self.control().receive()?.context("the monitor has ended")
     }
 
     /// Waits for `Created`, sends `Start`, waits for `Started`.
-    pub fn started(&mut self) -> Result<i32> {
+    pub(crate) fn started(&mut self) -> Result<i32> {
         match self.event()? {
             Event::Created { .. } => {}
             other => bail!("not created: {other:?}"),
@@ -210,7 +210,7 @@ impl Running {
         self.start()
     }
 
-    pub fn start(&mut self) -> Result<i32> {
+    pub(crate) fn start(&mut self) -> Result<i32> {
         self.control().send(Request::Start, None)?;
         loop {
             match self.event()? {
@@ -222,7 +222,7 @@ impl Running {
     }
 
     /// Attaches a new client; its end is returned.
-    pub fn attach(&mut self, options: Attach) -> Result<UnixStream> {
+    pub(crate) fn attach(&mut self, options: Attach) -> Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_read_timeout(Some(PATIENCE))?;
         let theirs = OwnedFd::from(theirs);
@@ -231,7 +231,7 @@ impl Running {
     }
 
     /// Reads events up to the last `Exited`, and waits for the monitor's own end.
-    pub fn ended(&mut self) -> Result<Exit> {
+    pub(crate) fn ended(&mut self) -> Result<Exit> {
         loop {
             match self.event()? {
                 Event::Exited { exit, restart_after_ms: None } => {
@@ -245,19 +245,19 @@ impl Running {
     }
 
     /// Waits for the monitor's own end.
-    pub fn gone(&mut self) -> Result<()> {
+    pub(crate) fn gone(&mut self) -> Result<()> {
         wait::until_true(Duration::from_secs(15), "the monitor's end", || {
             Ok(self.shim.try_wait()?.is_some())
         })
     }
 
-    pub fn signal(&mut self, signal: i32, cancel_restart: bool) -> Result<()> {
+    pub(crate) fn signal(&mut self, signal: i32, cancel_restart: bool) -> Result<()> {
         let request = Request::Signal { signal, cancel_restart };
         Ok(self.control().request(request, None, |_| {})?)
     }
 
     /// The texts in the log, by stream.
-    pub fn logged(&self, stream: &str) -> Result<String> {
+    pub(crate) fn logged(&self, stream: &str) -> Result<String> {
         let mut text = String::new();
         for line in fs::read_to_string(&self.log)?.lines() {
             let record: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
@@ -278,7 +278,7 @@ impl Drop for Running {
 }
 
 /// Output only, raw.
-pub const OUTPUT: Attach = Attach {
+pub(crate) const OUTPUT: Attach = Attach {
     stdin: false,
     stdout: true,
     stderr: true,

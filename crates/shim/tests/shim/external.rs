@@ -1,15 +1,13 @@
 //! The same life with another runtime's program in place of the built-in one.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
+use crate::support::{Container, Host, OUTPUT, can_run};
 use anyhow::{Result, bail};
 use davit_monitor::protocol::{Attach, Event};
 use davit_testkit::{Need, met};
 use serde_json::json;
-use support::{Container, Host, OUTPUT, can_run};
 
 const RUNC: &str = "runc";
 

@@ -1,10 +1,9 @@
 //! A container's life as the daemon sees it over the control socket: output, exit, restarts, failures.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::{Container, Host, can_run};
 use anyhow::{Context, Result, bail};
 use davit_monitor::client::Connection;
 use davit_monitor::protocol::{Event, Request};
@@ -12,7 +11,6 @@ use davit_monitor::status;
 use davit_monitor::task::{Phase, RestartPolicy, RestartWhen};
 use davit_testkit::wait;
 use serde_json::json;
-use support::{Container, Host, can_run};
 
 #[test]
 fn exit_codes_and_signals_are_told_and_nothing_stays() -> Result<()> {
