@@ -1,0 +1,62 @@
+//! The engine itself: ping, version, info, disk usage, registry logins.
+
+use davit_api::image::{AuthResponse, RegistryAuth};
+use davit_types::{Error, Result};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
+use http::{Method, StatusCode};
+
+use super::request::Request;
+use super::response::{Response, json, text};
+use super::{compat, error};
+
+/// Requests that ask about the engine.
+pub(crate) async fn route(mut request: Request, path: &[&str]) -> Result<Response> {
+    match (request.http.method().clone(), path) {
+        (Method::GET | Method::HEAD, ["_ping"]) => Ok(ping(request.http.method())),
+        (Method::GET, ["version"]) => Ok(json(&request.engine().version())),
+        (Method::GET, ["info"]) => {
+            let info = request.engine().info().await?;
+            Ok(json(&compat::info(&info, request.version)))
+        }
+        (Method::GET, ["system", "df"]) => disk_usage(request).await,
+        (Method::POST, ["auth"]) => {
+            let credentials: RegistryAuth = request.json().await?;
+            login(&credentials)
+        }
+        _ => Err(error::page_not_found()),
+    }
+}
+
+/// What clients negotiate with; cheap, and the same for both methods but for the body.
+fn ping(method: &Method) -> Response {
+    let body = if method == Method::HEAD { "" } else { "OK" };
+    let mut response = text(StatusCode::OK, "text/plain; charset=utf-8", body.to_owned());
+    let headers = response.headers_mut();
+    let no_cache = HeaderValue::from_static("no-cache, no-store, must-revalidate");
+    headers.insert(CACHE_CONTROL, no_cache);
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    // The classic builder: there is no BuildKit to talk to.
+    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("1"));
+    headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
+    response
+}
+
+async fn disk_usage(request: Request) -> Result<Response> {
+    let kinds = ["container", "image", "volume", "build-cache"];
+    if let Some(unknown) = request.query.all("type").find(|kind| !kinds.contains(kind)) {
+        return Err(Error::invalid(format!("unknown object type: {unknown}")));
+    }
+    let wanted: Vec<&str> = request.query.all("type").collect();
+    let usage = request.engine().disk_usage().await?;
+    let verbose = request.query.truth("verbose");
+    Ok(json(&compat::disk_usage(&usage, &wanted, verbose, request.version)))
+}
+
+/// Credentials are only used with a pull, where the registry judges them; here they can only be
+/// incomplete.
+fn login(credentials: &RegistryAuth) -> Result<Response> {
+    if credentials.username.is_empty() && credentials.identity_token.is_empty() {
+        return Err(Error::invalid("login needs a user name and a password, or a token"));
+    }
+    Ok(json(&AuthResponse { status: "Login Succeeded".to_owned(), identity_token: String::new() }))
+}

@@ -1,0 +1,274 @@
+//! Flags, daemon.json and defaults put together: what the daemon and its engine run with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use davit_api::container::{LogConfig, Ulimit};
+use davit_engine::Config;
+
+use crate::api::VERSION;
+use crate::args::Args;
+use crate::config_file::ConfigFile;
+
+/// What the daemon itself needs; the rest is the engine's.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) group: Option<String>,
+    pub(crate) pidfile: PathBuf,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) engine: Config,
+}
+
+/// A flag's value, or the file's.
+macro_rules! either {
+    ($args:ident, $file:ident, $name:ident) => {
+        $args.$name.clone().or_else(|| $file.$name.clone())
+    };
+}
+
+impl Settings {
+    /// Puts them together; conflicts have been ruled out.
+    pub(crate) fn new(args: &Args, file: &ConfigFile) -> Result<Self> {
+        let engine = engine_config(args, file)?;
+        let mut hosts = args.hosts.clone();
+        hosts.extend(file.hosts.clone().unwrap_or_default());
+        if hosts.is_empty() {
+            hosts.push(format!("unix://{}", engine.exec_root.join("davit.sock").display()));
+        }
+        let pidfile = either!(args, file, pidfile);
+        let seconds = either!(args, file, shutdown_timeout).unwrap_or(15);
+        Ok(Self {
+            hosts,
+            group: either!(args, file, group),
+            pidfile: pidfile.unwrap_or_else(|| engine.exec_root.join("davit.pid")),
+            shutdown_timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)),
+            engine,
+        })
+    }
+}
+
+/// The level of messages wanted, in words of tracing.
+pub(crate) fn log_level(args: &Args, file: &ConfigFile) -> Result<&'static str> {
+    if args.debug || file.debug == Some(true) {
+        return Ok("debug");
+    }
+    match either!(args, file, log_level).as_deref().unwrap_or("info") {
+        "debug" => Ok("debug"),
+        "info" => Ok("info"),
+        "warn" => Ok("warn"),
+        "error" | "fatal" => Ok("error"),
+        other => bail!("invalid logging level: {other}"),
+    }
+}
+
+fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
+    refuse_unsupported(args, file)?;
+    let mut config = Config::default();
+    config.data_root = either!(args, file, data_root).unwrap_or(config.data_root);
+    config.exec_root = either!(args, file, exec_root).unwrap_or(config.exec_root);
+    config.shim = find_shim(either!(args, file, shim))?;
+    if let Some(parent) = either!(args, file, cgroup_parent) {
+        config.cgroup_parent = format!("/{}", parent.trim_matches('/'));
+    }
+    config.log = log_config(args, file)?;
+    config.insecure_registries = joined(&args.insecure_registry, &file.insecure_registries);
+    config.registry_mirrors = joined(&args.registry_mirror, &file.registry_mirrors);
+    config.default_runtime = either!(args, file, default_runtime).unwrap_or(config.default_runtime);
+    config.runtimes = runtimes(args, file)?;
+    if let Some(size) = either!(args, file, default_shm_size) {
+        config.shm_size = parse_size(&size)?;
+    }
+    config.cgroupns_mode = either!(args, file, default_cgroupns_mode).unwrap_or_default();
+    config.ulimits = ulimits(args, file)?;
+    config.dns = joined(&args.dns, &file.dns);
+    config.dns_options = joined(&args.dns_opt, &file.dns_opts);
+    config.dns_search = joined(&args.dns_search, &file.dns_search);
+    config.labels = joined(&args.label, &file.labels);
+    config.debug = args.debug || file.debug.unwrap_or(false);
+    VERSION.clone_into(&mut config.version);
+    network_config(&mut config, args, file)?;
+    Ok(config)
+}
+
+fn network_config(config: &mut Config, args: &Args, file: &ConfigFile) -> Result<()> {
+    let network = &mut config.network;
+    network.state_dir = config.data_root.join("network");
+    network.netns_dir = config.exec_root.join("netns");
+    let bridge = either!(args, file, bridge);
+    network.enabled =
+        bridge.as_deref() != Some("none") && either!(args, file, iptables).unwrap_or(true);
+    if let Some(name) = bridge.filter(|name| name != "none") {
+        network.bridge_name = name;
+    }
+    if let Some(bip) = either!(args, file, bip) {
+        let parsed = bip.parse();
+        network.bridge_ip =
+            Some(parsed.with_context(|| format!("invalid bridge address (--bip): {bip}"))?);
+    }
+    network.table = either!(args, file, firewall_table).unwrap_or_else(|| network.table.clone());
+    network.mtu = either!(args, file, mtu).filter(|mtu| *mtu > 0).unwrap_or(network.mtu);
+    network.default_host_ip = either!(args, file, ip).unwrap_or(network.default_host_ip);
+    network.icc = either!(args, file, icc).unwrap_or(network.icc);
+    network.ip_masq = either!(args, file, ip_masq).unwrap_or(network.ip_masq);
+    Ok(())
+}
+
+/// Settings whose only supported value is the default: another one must not be ignored.
+fn refuse_unsupported(args: &Args, file: &ConfigFile) -> Result<()> {
+    match either!(args, file, storage_driver).as_deref() {
+        None | Some("" | "overlay2" | "overlayfs") => {}
+        Some(other) => bail!("storage driver {other} is not supported: overlay2 is the only one"),
+    }
+    match either!(args, file, seccomp_profile).as_deref() {
+        None | Some("" | "builtin") => {}
+        Some(other) => {
+            bail!("seccomp profile {other} is not supported as default: give it per container")
+        }
+    }
+    for option in joined(&args.exec_opt, &file.exec_opts) {
+        match option.as_str() {
+            "native.cgroupdriver=cgroupfs" | "native.cgroupdriver=" => {}
+            "native.cgroupdriver=systemd" => bail!("the systemd cgroup driver is not supported"),
+            other => bail!("invalid exec option: {other}"),
+        }
+    }
+    Ok(())
+}
+
+/// The given program, `$DAVIT_SHIM`, or `davit-shim` beside this program.
+fn find_shim(given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = given.or_else(|| std::env::var_os("DAVIT_SHIM").map(PathBuf::from)) {
+        return Ok(path);
+    }
+    let own = std::env::current_exe().context("find out where this program is")?;
+    Ok(own.parent().unwrap_or(Path::new("/")).join("davit-shim"))
+}
+
+fn log_config(args: &Args, file: &ConfigFile) -> Result<LogConfig> {
+    let mut config = file.log_opts.clone().unwrap_or_default();
+    for option in &args.log_opt {
+        let (key, value) =
+            option.split_once('=').with_context(|| format!("invalid log option: {option}"))?;
+        config.insert(key.to_owned(), value.to_owned());
+    }
+    let kind = either!(args, file, log_driver).unwrap_or_else(|| "json-file".to_owned());
+    Ok(LogConfig { kind, config })
+}
+
+fn runtimes(args: &Args, file: &ConfigFile) -> Result<BTreeMap<String, PathBuf>> {
+    let mut runtimes = BTreeMap::new();
+    for (name, entry) in file.runtimes.iter().flatten() {
+        if !entry.runtime_args.is_empty() {
+            bail!("runtime {name}: runtimeArgs are not supported");
+        }
+        runtimes.insert(name.clone(), entry.path.clone());
+    }
+    for given in &args.add_runtime {
+        let (name, path) =
+            given.split_once('=').with_context(|| format!("invalid runtime: {given}"))?;
+        runtimes.insert(name.to_owned(), PathBuf::from(path));
+    }
+    Ok(runtimes)
+}
+
+fn ulimits(args: &Args, file: &ConfigFile) -> Result<Vec<Ulimit>> {
+    let from_file = file.default_ulimits.iter().flatten().map(|(key, entry)| {
+        let name = if entry.name.is_empty() { key } else { &entry.name };
+        Ok(Ulimit { name: name.clone(), hard: entry.hard, soft: entry.soft })
+    });
+    from_file.chain(args.default_ulimit.iter().map(|text| parse_ulimit(text))).collect()
+}
+
+/// `NAME=SOFT[:HARD]`
+fn parse_ulimit(text: &str) -> Result<Ulimit> {
+    let invalid = || format!("invalid ulimit argument: {text}");
+    let (name, limits) = text.split_once('=').with_context(invalid)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft: soft.parse().with_context(invalid)?,
+        hard: hard.parse().with_context(invalid)?,
+    })
+}
+
+/// `64m`: a number and a power of 1024.
+fn parse_size(text: &str) -> Result<i64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => bail!("invalid size: '{text}'"),
+    };
+    let number: i64 = digits.parse().with_context(|| format!("invalid size: '{text}'"))?;
+    number.checked_shl(shift).with_context(|| format!("invalid size: '{text}'"))
+}
+
+fn joined(flags: &[String], file: &Option<Vec<String>>) -> Vec<String> {
+    flags.iter().chain(file.iter().flatten()).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(args: &[&str]) -> Result<Settings> {
+        let args = Args::read(args.iter().map(Into::into).collect()).expect("valid flags");
+        Settings::new(&args, &ConfigFile::default())
+    }
+
+    #[test]
+    fn everything_follows_the_roots() {
+        let settings = settings(&["--data-root=/d", "--exec-root=/e"]).expect("valid");
+        assert_eq!(settings.hosts, ["unix:///e/davit.sock"]);
+        assert_eq!(settings.pidfile, Path::new("/e/davit.pid"));
+        assert_eq!(settings.engine.network.netns_dir, Path::new("/e/netns"));
+        assert_eq!(settings.engine.network.state_dir, Path::new("/d/network"));
+    }
+
+    #[test]
+    fn flags_become_the_engines_configuration() {
+        let settings = settings(&[
+            "--bip=10.9.0.1/24",
+            "--bridge=br9",
+            "--cgroup-parent=mine/",
+            "--log-opt=max-size=1m",
+            "--default-ulimit=nofile=10:20",
+            "--default-shm-size=1g",
+            "--icc=false",
+        ]);
+        let engine = settings.expect("valid").engine;
+        assert_eq!(
+            engine.network.bridge_ip.map(|ip| ip.to_string()).as_deref(),
+            Some("10.9.0.1/24")
+        );
+        assert_eq!(engine.network.bridge_name, "br9");
+        assert!(!engine.network.icc && engine.network.enabled);
+        assert_eq!(engine.cgroup_parent, "/mine");
+        assert_eq!(engine.log.config["max-size"], "1m");
+        assert_eq!((engine.ulimits[0].soft, engine.ulimits[0].hard), (10, 20));
+        assert_eq!(engine.shm_size, 1 << 30);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        let bad = [
+            "--storage-driver=btrfs",
+            "--exec-opt=native.cgroupdriver=systemd",
+            "--bip=x",
+            "--default-shm-size=1x",
+            "--add-runtime=x",
+            "--default-ulimit=nofile",
+        ];
+        for flag in bad {
+            assert!(settings(&[flag]).is_err(), "{flag}");
+        }
+        assert!(!settings(&["--bridge=none"]).expect("valid").engine.network.enabled);
+    }
+}
