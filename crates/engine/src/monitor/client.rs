@@ -39,7 +39,8 @@ struct Shared {
 impl Monitor {
     /// Takes over a connected, non-blocking socket. Must be called inside the runtime.
     pub(crate) fn new(socket: OwnedFd) -> Result<(Self, Events)> {
-        let socket = AsyncFd::register(socket).context(|| "register the monitor's socket")?;
+        #[expect(deprecated, reason = "its successor is unsafe; an `OwnedFd` is all it asks for")]
+        let socket = AsyncFd::new(socket).context(|| "register the monitor's socket")?;
         let shared =
             Arc::new(Shared { socket, next: AtomicU32::new(1), pending: Mutex::default() });
         let (sender, events) = mpsc::unbounded_channel();

@@ -70,7 +70,8 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 fn reap(pid: Pid) -> Result<()> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
         .context(|| format!("open a pidfd of shim {pid:?}"))?;
-    let pidfd = AsyncFd::register(pidfd).context(|| "register a pidfd")?;
+    #[expect(deprecated, reason = "its successor is unsafe; an `OwnedFd` is all it asks for")]
+    let pidfd = AsyncFd::new(pidfd).context(|| "register a pidfd")?;
     tokio::spawn(async move {
         // A pidfd becomes readable once, when the process has ended.
         if pidfd.readable().await.is_ok() {
