@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
 
 use crate::failure::{self, Stage};
+use crate::rootfs::Unmounted;
 use crate::runtime::Runtime;
 use crate::stdio::Ours;
 use crate::{rootfs, stdio, surroundings};
@@ -53,7 +54,7 @@ pub(crate) fn create_again(task_dir: PathBuf, handover: RawFd) -> Result<()> {
         },
         Err(failure) => failure,
     };
-    undo(&task_dir, &task);
+    let _unmounted = undo(&task_dir, &task);
     write_last_status(&task_dir, &handover);
     channels.tell(&Event::Failed(failure));
     Ok(())
@@ -121,7 +122,7 @@ fn first(task_dir: PathBuf, build: Build) -> Result<()> {
                 Ok(()) => surroundings::become_role("monitor", &task_dir, &handover),
                 Err(error) => error,
             };
-            undo(&task_dir, &task);
+            let _unmounted = undo(&task_dir, &task);
             channels.tell(&Event::Failed(failure::from_error("become the monitor", &error)));
         }
         Err(failure) => {
@@ -140,7 +141,7 @@ fn prepare(task_dir: &Path, build: Build, oom: Option<i32>) -> Result<Prepared, 
     let listener = fdpass::listen(task_dir, SOCKET)
         .context(|| format!("listen in {}", task_dir.display()))
         .stage("listen")?;
-    let built = build(task_dir, &task).inspect_err(|_| undo(task_dir, &task))?;
+    let built = build(task_dir, &task).inspect_err(|_| drop(undo(task_dir, &task)))?;
     let handover = Handover {
         listener: -1,
         connections: Vec::new(),
@@ -209,14 +210,13 @@ fn streams(task: &Task) -> Result<(davit_runtime::Stdio, Ours), Failure> {
     stdio::streams(task).context(|| "make the standard streams").stage("streams")
 }
 
-/// After a failure: nothing is left behind.
-fn undo(task_dir: &Path, task: &Task) {
+/// After a failure: nothing is left behind. Keep the result until the daemon was told.
+fn undo(task_dir: &Path, task: &Task) -> Option<Unmounted> {
     Runtime::of(task).remove();
-    if let Some(overlay) = &task.rootfs {
-        rootfs::unmount_overlay(&overlay.merged);
-    }
+    let unmounted = task.rootfs.as_ref().map(|root| rootfs::unmount_overlay(&root.merged));
     // Gone already when the daemon has removed the directory.
     let _ = fs::remove_file(task_dir.join(SOCKET));
+    unmounted
 }
 
 /// A restart that failed is the end; what the daemon knows of the last run stays.

@@ -10,6 +10,7 @@ use davit_monitor::task::Task;
 use davit_sys::startsync;
 use davit_types::{Context, Result};
 
+use crate::rootfs::Unmounted;
 use crate::runtime::Runtime;
 use crate::{failure, rootfs, surroundings};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(task_dir: PathBuf, handover: RawFd) -> Result<()> {
     let container = Container {
         start: start.map(handover::take).transpose()?,
         merged: task.rootfs.as_ref().map(|overlay| overlay.merged.clone()),
+        unmounted: None,
         runtime: Runtime::of(&task),
     };
     let mut supervisor = Supervisor::new(task_dir.clone(), task, handover, container)?;
@@ -40,6 +42,8 @@ pub(crate) fn run(task_dir: PathBuf, handover: RawFd) -> Result<()> {
 struct Container {
     start: Option<OwnedFd>,
     merged: Option<PathBuf>,
+    /// Dropped when the process ends, after the daemon was told.
+    unmounted: Option<Unmounted>,
     runtime: Runtime,
 }
 
@@ -63,7 +67,7 @@ impl Backend for Container {
 
     fn release_root(&mut self) {
         if let Some(merged) = self.merged.take() {
-            rootfs::unmount_overlay(&merged);
+            self.unmounted = Some(rootfs::unmount_overlay(&merged));
         }
     }
 }

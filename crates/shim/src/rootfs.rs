@@ -5,12 +5,13 @@
 //! to the directory of layers.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use davit_monitor::task::Overlay;
 use davit_types::{Context, Result};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
@@ -46,10 +47,21 @@ pub(crate) fn mount_overlay(overlay: &Overlay) -> Result<()> {
     mounted.context(what)
 }
 
-/// Unmounts the root, whoever still uses it.
-pub(crate) fn unmount_overlay(merged: &Path) {
+/// A root that is no longer in any mount table. It holds the last reference to the overlay, whose end
+/// writes back everything that is dirty on the filesystem below: seconds, on a busy disk.
+#[derive(Debug)]
+#[must_use = "dropping it can take seconds"]
+pub(crate) struct Unmounted {
+    _root: Option<OwnedFd>,
+}
+
+/// Unmounts the root, whoever still uses it. Keep the result until nobody waits any more.
+pub(crate) fn unmount_overlay(merged: &Path) -> Unmounted {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(merged, flags, Mode::empty()).ok();
     // Not mounted is what is wanted.
     let _ = unmount(merged, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    Unmounted { _root: root }
 }
 
 fn mount_by_parts(overlay: &Overlay) -> Result<(), Errno> {
