@@ -78,9 +78,7 @@ fn logs_follow_tail_and_tell_the_time() -> Result<()> {
             let followed = setup.run(cli, &["logs", "-f", "talker"])?.code(0)?;
             ensure!(followed.stdout == lines("line", 1), "{cli:?}: {followed:?}");
             ensure!(followed.stderr == lines("err", 1), "{cli:?}: {followed:?}");
-            let logs = |words: &[&str]| {
-                Ok::<_, anyhow::Error>(setup.run(cli, &[&["logs"], words, &["talker"]].concat())?)
-            };
+            let logs = |words: &[&str]| setup.run(cli, &[&["logs"], words, &["talker"]].concat());
             let tail = logs(&["--tail", "4"])?.code(0)?;
             ensure!(tail.stdout == lines("line", 4) && tail.stderr == lines("err", 4), "{tail:?}");
             let timed = logs(&["-t", "--tail", "1"])?.code(0)?;
