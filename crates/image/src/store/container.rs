@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use davit_types::{ContainerId, Context as _, Error, Result};
 
-use super::record::{Sync, sync_directory, write_file};
+use super::record::{Sync, write_file};
 use super::trash::random_name;
 use super::{ImageStore, Inner, Unpacking};
 use crate::image::{Change, ContainerLayer, Image, LayerId};
@@ -153,8 +153,9 @@ impl ImageStore {
                 fs::set_permissions(&layer.upper, root.permissions())?;
             }
             // Last: a directory without a whole `lower` is swept at the next open.
-            write_file(&directory.join("lower"), links.join(":").as_bytes(), Sync::Now)?;
-            sync_directory(&directory)
+            // Syncing a new file commits its name and its directory with it on the journalling
+            // file systems overlayfs runs on, so one sync is enough.
+            write_file(&directory.join("lower"), links.join(":").as_bytes(), Sync::Now)
         };
         fill().context(|| format!("fill {} for image {}", directory.display(), image.id))?;
         Ok(layer)

@@ -33,7 +33,6 @@ impl LayerPins {
 
 impl Drop for LayerPins {
     fn drop(&mut self) {
-        let _change = self.inner.change();
         let mut state = self.inner.state_mut();
         for layer in &self.layers {
             if let Some(count) = state.pins.get_mut(layer) {
@@ -43,7 +42,13 @@ impl Drop for LayerPins {
                 }
             }
         }
+        // The usual end: an image or another pull has them. Then there is no lock to wait for.
+        let unused = state.unused_layers();
         drop(state);
+        if !self.layers.iter().any(|layer| unused.contains(layer)) {
+            return;
+        }
+        let _change = self.inner.change();
         if let Err(error) = self.inner.collect() {
             warn!("unused layers not removed: {error:#}");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -26,6 +27,11 @@ impl ImageStore {
         let paths = Paths::new(data_root);
         for directory in [&paths.blobs, &paths.links] {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
+        }
+        // Layers hold setuid programs and secrets: nobody but root may reach them from the host.
+        for directory in [&paths.layers, &data_root.join("image")] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o710))
+                .context(|| format!("close {}", directory.display()))?;
         }
         let quarantine = data_root.join("image/quarantine");
         let inner = Inner {

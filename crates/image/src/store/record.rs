@@ -134,7 +134,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()
 }
 
 /// Waits until the names in `directory` are durable.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,7 +22,9 @@ pub(crate) struct Trash {
 impl Trash {
     /// Opens the trash and starts emptying it of what an earlier process left.
     pub(crate) fn open(directory: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
+        fs::create_dir_all(&directory)
+            .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
+            .context(|| format!("create {}", directory.display()))?;
         let (wake, woken) = channel();
         let emptied = directory.clone();
         std::thread::Builder::new()
