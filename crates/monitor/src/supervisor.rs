@@ -111,6 +111,7 @@ pub struct Supervisor<B> {
     oom_watch: Option<oom::Watch>,
     oom_base: u64,
     oom_told: bool,
+    oom_looks: u8,
     oom_score_adj: Option<i32>,
 
     process: Process,
@@ -136,8 +137,10 @@ impl<B: Backend> Supervisor<B> {
         let (input, outputs) = match &console {
             Some(console) => {
                 let output = console.try_clone().context(|| "duplicate the terminal")?;
-                let input = console.try_clone().context(|| "duplicate the terminal")?;
-                (Some(input), [Some(output), None])
+                // Without an input of its own the program still has the terminal to read from, but
+                // what clients type is not passed on.
+                let input = (task.stdin != Stdin::Closed).then(|| console.try_clone()).transpose();
+                (input.context(|| "duplicate the terminal")?, [Some(output), None])
             }
             None => (take(process.stdin)?, [take(process.stdout)?, take(process.stderr)?]),
         };
@@ -162,6 +165,7 @@ impl<B: Backend> Supervisor<B> {
             oom_watch: None,
             oom_base: 0,
             oom_told: false,
+            oom_looks: 0,
             oom_score_adj: handover.oom_score_adj,
             process: Process { pid: process.pid, pidfd: take(Some(process.pidfd))? },
             state: State::Created,

@@ -1,7 +1,7 @@
 //! Signal dispositions and masks of this process, and `signalfd`.
 //!
-//! Ignored signals and the mask survive exec: a daemon started with `SIGHUP` ignored would hand that
-//! on to every container, so whoever executes a container's program calls [`reset`] before.
+//! Ignored signals and the mask survive exec: whoever executes a container's program resets them with
+//! [`crate::process::reset_signals`] before.
 
 #![allow(unsafe_code)]
 
@@ -9,30 +9,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Highest signal number of Linux.
-const LAST: libc::c_int = 64;
-
 /// Ignores `signals` from now on.
 ///
 /// # Errors
 /// One of them can't be ignored (`SIGKILL`, `SIGSTOP`) or does not exist.
 pub fn ignore(signals: &[i32]) -> io::Result<()> {
     signals.iter().try_for_each(|&signal| set_disposition(signal, libc::SIG_IGN))
-}
-
-/// Gives every signal its default action and unblocks all. Makes system calls only, so the child of
-/// a fork may call it too.
-pub fn reset() {
-    for signal in 1..=LAST {
-        // The two that can't be changed and the C library's own are refused, and need no change.
-        let _ = set_disposition(signal, libc::SIG_DFL);
-    }
-    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set before sigprocmask reads it; no old mask is asked for.
-    unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-    }
 }
 
 /// Blocks `signals` and returns a non-blocking descriptor that is readable when one is pending.

@@ -15,6 +15,9 @@ use crate::{clock, oom, restart, status};
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long the monitor stays for them after that.
 const LINGER: Duration = Duration::from_secs(10);
+/// How often, and how far apart, the OOM counter is looked at after a notice.
+const OOM_LOOKS: u8 = 20;
+const OOM_PAUSE: Duration = Duration::from_millis(50);
 
 impl<B: Backend> Supervisor<B> {
     /// Lets the process run.
@@ -69,7 +72,8 @@ impl<B: Backend> Supervisor<B> {
             State::Draining { .. } => self.conclude(),
             State::Waiting => self.restart(),
             State::Ended => self.leave(),
-            State::Created | State::Running => {}
+            State::Running => self.look_for_oom(),
+            State::Created => {}
         }
     }
 
@@ -212,12 +216,25 @@ impl<B: Backend> Supervisor<B> {
     pub(super) fn oom_event(&mut self) {
         let Some(watch) = &self.oom_watch else { return };
         watch.acknowledge();
-        let gone = !self.oom_cgroups.iter().any(|path| path.is_dir());
-        if gone {
+        if self.oom_cgroups.iter().any(|path| path.is_dir()) {
+            self.oom_looks = OOM_LOOKS;
+            self.look_for_oom();
+        } else {
             self.oom_watch = None;
-        } else if !self.oom_told && oom::kills(&self.oom_cgroups) > self.oom_base {
+        }
+    }
+
+    /// The notice comes before the kill: the counter may grow a little later.
+    fn look_for_oom(&mut self) {
+        if self.oom_told || self.oom_looks == 0 {
+            return;
+        }
+        self.oom_looks -= 1;
+        if oom::kills(&self.oom_cgroups) > self.oom_base {
             self.oom_told = true;
             self.tell(&Event::Oom);
+        } else {
+            self.set_timer(OOM_PAUSE);
         }
     }
 }
