@@ -54,8 +54,10 @@ impl Engine {
             return Err(Error::conflict(format!("exec process {id} is not running")));
         }
         let mut running = exec.running.subscribe();
-        let started = tokio::time::timeout(PATIENCE, running.wait_for(|running| *running)).await;
-        if started.is_err() {
+        let starts = running.wait_for(|running| *running);
+        // Nothing of the guard may outlive this line: it can't go to another thread.
+        let is_late = tokio::time::timeout(PATIENCE, starts).await.is_err();
+        if is_late {
             return Err(Error::internal("timeout waiting for exec session ready"));
         }
         let monitor = exec.status().monitor.clone();
