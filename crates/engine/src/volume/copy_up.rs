@@ -25,8 +25,8 @@ pub(crate) fn fill(root: BorrowedFd<'_>, mount: &MountRecord) -> Result<()> {
     // handled by what handles them for layers.
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || archive::pack(root, path, ".", writer));
-        let unpacked =
-            archive::unpack(reader, volume.as_fd(), Path::new("/"), UnpackOptions::default());
+        let options = UnpackOptions { root_attributes: true, ..UnpackOptions::default() };
+        let unpacked = archive::unpack(reader, volume.as_fd(), Path::new("/"), options);
         let packed =
             packing.join().unwrap_or_else(|_| Err(Error::internal("a worker thread has died")));
         // The packing side's failure explains the other one's, not the other way round.

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use davit_types::{Context as _, Error, Kind, Result};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -23,6 +24,7 @@ const USTAR_SIZE: u64 = 0o77_777_777_777;
 
 /// Packs `path` inside `root`, named `rename_to` in the archive. With an empty `rename_to` or `.`
 /// a directory's contents come without a name in front (`.` keeps an entry for the directory).
+/// A link in the last place is packed itself, unless the path ends in `/` or `/.`.
 ///
 /// # Errors
 /// [`Kind::NotFound`] when nothing is at `path`; else a failing file system or writer.
@@ -37,8 +39,15 @@ pub fn pack(root: BorrowedFd<'_>, path: &Path, rename_to: &str, out: impl Write)
         Error::new(kind, format!("look up {}", path.display())).with_source(error)
     };
     let mut tree = Tree::new(root);
-    let parent = tree.parent(&clean, Missing::Fail).map_err(not_found)?;
-    let name = clean.file_name().unwrap_or(OsStr::new("."));
+    let bytes = path.as_os_str().as_bytes();
+    let inside = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+    let (parent, name) = match clean.file_name() {
+        Some(name) if !inside => (tree.parent(&clean, Missing::Fail).map_err(not_found)?, name),
+        _ => {
+            let directory = tree.directory(&clean, Missing::Fail).map_err(not_found)?;
+            (Rc::new(directory), OsStr::new("."))
+        }
+    };
     let stat = tree::stat(&parent, name).map_err(|error| not_found(error.into()))?;
     let mut packer = Packer { builder: tar::Builder::new(out), links: HashMap::new() };
     packer.node(parent.as_fd(), name, &stat, Path::new(rename_to))?;

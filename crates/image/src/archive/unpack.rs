@@ -43,6 +43,9 @@ pub struct UnpackOptions {
     pub owner: Option<(u32, u32)>,
     /// What `.wh.` names mean.
     pub whiteouts: Whiteouts,
+    /// An entry for the archive's own root sets the attributes of the directory unpacked into.
+    /// `docker cp` leaves that directory alone, layers and volumes take them over.
+    pub root_attributes: bool,
 }
 
 /// What was unpacked.
@@ -162,13 +165,12 @@ impl Unpacker<'_> {
         Ok(false)
     }
 
-    /// The archive's own root: a layer's has attributes, `docker cp` leaves the target's alone.
     fn root(&mut self, head: &Head) -> Result<()> {
-        if self.options.whiteouts == Whiteouts::Keep {
-            return Ok(());
-        }
         if head.node != Node::Directory {
             return Err(Error::invalid("the root of an archive must be a directory"));
+        }
+        if !self.options.root_attributes {
+            return Ok(());
         }
         let fd = self.tree.directory(&self.prefix, Missing::Create).context(|| "open the root")?;
         self.attributes(fd.as_fd(), OsStr::new("."), head)?;

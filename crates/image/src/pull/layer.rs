@@ -68,7 +68,11 @@ fn unpack_layer(inner: &Arc<Inner>, layer: &LayerId, chunks: ChunkReader) -> Res
     let diff = unpacking.diff();
     let root = File::open(&diff).context(|| format!("open {}", diff.display()))?;
     let mut plain = Hashing { reader: decompress(chunks)?, hash: Sha256::new() };
-    let options = UnpackOptions { whiteouts: Whiteouts::Overlay, ..UnpackOptions::default() };
+    let options = UnpackOptions {
+        whiteouts: Whiteouts::Overlay,
+        root_attributes: true,
+        ..UnpackOptions::default()
+    };
     let unpacked = unpack(&mut plain, root.as_fd(), Path::new(""), options)?;
     let actual = Digest::from_sha256(plain.hash.finalize());
     // What follows the compressed data still belongs to the blob's digest.

@@ -14,7 +14,8 @@ use davit_image::archive::{UnpackOptions, Unpacked, Whiteouts, pack, unpack};
 
 fn apply(archive: &[u8], whiteouts: Whiteouts, root: &Path) -> davit_types::Result<Unpacked> {
     let directory = fs::File::open(root).expect("open root");
-    let options = UnpackOptions { whiteouts, ..UnpackOptions::default() };
+    let root_attributes = whiteouts == Whiteouts::Overlay;
+    let options = UnpackOptions { whiteouts, root_attributes, ..UnpackOptions::default() };
     unpack(archive, directory.as_fd(), Path::new(""), options)
 }
 
@@ -175,6 +176,14 @@ fn root_packed_tree_is_read_by_gnu_tar_and_by_us() {
     let listed = tar.wait_with_output().expect("tar ends");
     let expected = format!("renamed/\nrenamed/link\nrenamed/null\nrenamed/{long}\nrenamed/z\n");
     assert_eq!(String::from_utf8_lossy(&listed.stdout), expected);
+
+    std::os::unix::fs::symlink("d", root.path().join("to-d")).expect("link");
+    let mut followed = Vec::new();
+    pack(directory.as_fd(), Path::new("/to-d/."), "renamed", &mut followed).expect("pack");
+    assert!(followed == packed, "a trailing dot follows the link");
+    let mut link = Vec::new();
+    pack(directory.as_fd(), Path::new("/to-d"), "renamed", &mut link).expect("pack");
+    assert_eq!(link[link.len() - 1536 + 156], b'2', "without it the link itself is packed");
 
     let copy = tempfile::tempdir().expect("a directory");
     apply(&packed, Whiteouts::Keep, copy.path()).expect("unpack");
