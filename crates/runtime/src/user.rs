@@ -175,7 +175,9 @@ mod tests {
                           www:x:33:33:www:/var/www:/bin/false\n1000:x:7:8::/odd:\nnohome:x:9:9:::\n";
     const GROUP: &str = "root:x:0:\nwww:x:33:\nadm:x:4:root,www\naudio:x:29:www\n";
 
-    fn user(text: &str, extra: &[&str]) -> Result<(u32, u32, Vec<u32>, String), String> {
+    type Resolved = (u32, u32, Vec<u32>, String);
+
+    fn user(text: &str, extra: &[&str]) -> Result<Resolved, String> {
         let extra: Vec<String> = extra.iter().map(|&name| name.to_owned()).collect();
         resolve_in(PASSWD, GROUP, text, &extra).map(|u| (u.uid, u.gid, u.groups, u.home))
     }
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn names_numbers_and_groups_are_resolved() {
         let home = |home: &str| home.to_owned();
-        let cases: &[(&str, (u32, u32, Vec<u32>, String))] = &[
+        let cases: &[(&str, Resolved)] = &[
             ("", (0, 0, vec![0, 4], home("/root"))),
             ("root", (0, 0, vec![0, 4], home("/root"))),
             ("www", (33, 33, vec![33, 4, 29], home("/var/www"))),

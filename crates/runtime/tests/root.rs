@@ -189,12 +189,15 @@ fn an_exec_joins_the_container() {
         created.start.start().expect("started");
         assert_eq!(state.status(), Status::Running);
 
-        let script = "hostname; readlink /proc/self/ns/pid; readlink /proc/1/ns/pid; cat /proc/self/cgroup; cat /proc/1/comm; exit 7";
+        let script =
+            "hostname; readlink /proc/self/ns/pid; cat /proc/self/cgroup; cat /proc/1/comm; exit 7";
         let output = bundle.run_exec(process(&["sh", "-c", script])).expect("it runs");
         assert_eq!(output.code, 7);
         let lines: Vec<&str> = output.stdout.lines().collect();
+        let pid_namespace = fs::read_link(format!("/proc/{}/ns/pid", created.pid));
+        let pid_namespace = pid_namespace.expect("a namespace");
         assert_eq!(
-            (lines[0], lines[1] == lines[2], *lines.last().expect("a line")),
+            (lines[0], Path::new(lines[1]) == pid_namespace, *lines.last().expect("a line")),
             ("box", true, "sleep")
         );
         assert!(
@@ -237,7 +240,7 @@ fn a_terminal_is_the_containers_own() {
             let count = master.read(&mut chunk).expect("shown");
             text.push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
-        assert!(text.contains("/dev/pts/0\r\n31 97\r\n"), "{text:?}");
+        assert!(text.contains("/dev/pts/0\r\n") && text.contains("31 97\r\n"), "{text:?}");
         assert!(text.contains("136,   0") && text.contains("/dev/console"), "{text:?}");
 
         let mut second = bundle
@@ -357,6 +360,47 @@ fn a_process_that_is_not_released_goes_with_its_starter() {
             console_master: None,
         };
         assert_eq!(wait(&rest), 0);
+        davit_runtime::delete(&bundle.root, "c1").expect("deleted");
+        bundle.assert_nothing_left();
+    });
+}
+
+#[test]
+fn the_device_program_of_version_2_is_obeyed() {
+    sandboxed("the_device_program_of_version_2_is_obeyed", || {
+        use davit_sys::cgroup::{Access, Cgroup, DeviceKind, DeviceRule, Layout};
+        let layout = Layout::detect().expect("cgroups");
+        if layout.unified().is_none() {
+            return;
+        }
+        let bundle = Bundle::new();
+        let streams = Streams::new();
+        let script = "head -c1 /dev/zero | wc -c; echo > /dev/full;  head -c1 /dev/random";
+        let created = bundle.create(bundle.spec(&["sh", "-c", script]), streams.stdio);
+        let created = created.expect("created");
+        let all = DeviceRule {
+            allow: false,
+            kind: DeviceKind::All,
+            major: None,
+            minor: None,
+            access: Access::ALL,
+        };
+        let char = |minor, access| DeviceRule {
+            allow: true,
+            kind: DeviceKind::Char,
+            major: Some(1),
+            minor: Some(minor),
+            access,
+        };
+        let read = Access { read: true, write: false, mknod: false };
+        let rules = [all, char(5, Access::ALL), char(7, read)];
+        let cgroup = Cgroup::open(&layout, &bundle.cgroup).expect("a path");
+        cgroup.attach_device_program(&rules).expect("attached");
+        created.start.start().expect("started");
+        let output = support::collect(created, streams.stdout, streams.stderr);
+        assert_eq!(output.stdout, "1\n");
+        assert!(output.stderr.contains("/dev/full: Operation not permitted"), "{output:?}");
+        assert!(output.stderr.contains("/dev/random: Operation not permitted"), "{output:?}");
         davit_runtime::delete(&bundle.root, "c1").expect("deleted");
         bundle.assert_nothing_left();
     });

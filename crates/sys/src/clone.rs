@@ -66,9 +66,7 @@ pub fn clone3(
     // SAFETY: `args` is a valid `clone_args` of the size given and outlives the call. Without
     // CLONE_VM the child works on its own copy of all memory and of this stack, and `body` does not
     // return, so no frame is left twice. The pidfd is written into `pidfd` of the parent.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>())
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {

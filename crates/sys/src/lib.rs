@@ -17,3 +17,4 @@ pub mod signal;
 pub mod spawn;
 pub mod startsync;
 pub mod timerfd;
+pub mod bpf;

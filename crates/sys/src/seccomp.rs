@@ -32,12 +32,19 @@ pub const FLAG_TSYNC: u32 = 1;
 pub fn install(filter: &[Instruction], flags: u32) -> io::Result<()> {
     const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
     let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program =
-        libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut().cast::<libc::sock_filter>() };
+    let program = libc::sock_fprog {
+        len: length,
+        filter: filter.as_ptr().cast_mut().cast::<libc::sock_filter>(),
+    };
     // SAFETY: `Instruction` has the layout of `sock_filter`; the kernel copies the `length`
     // instructions and writes nothing.
     let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, libc::c_ulong::from(flags), &raw const program)
+        libc::syscall(
+            libc::SYS_seccomp,
+            SECCOMP_SET_MODE_FILTER,
+            libc::c_ulong::from(flags),
+            &raw const program,
+        )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

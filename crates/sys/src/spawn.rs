@@ -71,9 +71,7 @@ impl FileActions {
         }
         // glibc clears close-on-exec when both numbers are the same.
         // SAFETY: initialised above; only numbers are passed.
-        check(unsafe {
-            libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd, target)
-        })?;
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd, target) })?;
         Ok(actions)
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation) -
 
 /// What `mount_setattr` does, for kernels before 5.12: one mount, all its flags at once.
 fn remount(mount: BorrowedFd<'_>, attr: &MountAttr) -> io::Result<()> {
-    let present = u64::from(rustix::fs::fstatvfs(mount)?.f_flag.bits());
+    let present = rustix::fs::fstatvfs(mount)?.f_flag.bits();
     // ST_RDONLY to ST_NOEXEC have the values of MS_* and of MOUNT_ATTR_*; the time modes differ.
     const COMMON: u64 = 0xf;
     let flags = (present & COMMON & !attr.clear) | (attr.set & COMMON);

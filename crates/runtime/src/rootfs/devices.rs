@@ -56,7 +56,7 @@ pub(crate) fn open_console(tree: &Tree, size: Option<(u16, u16)>) -> Result<Cons
     let flags = OFlags::RDWR | OFlags::NOCTTY;
     let master = tree.at(Path::new(PTMX), flags).step("open", PTMX)?;
     let stat = rustix::fs::fstatfs(&master).step("stat", PTMX)?;
-    if stat.f_type as i64 != DEVPTS_SUPER_MAGIC {
+    if stat.f_type != DEVPTS_SUPER_MAGIC {
         return Err(text("console", PTMX, format!("{PTMX} is not a devpts file")));
     }
     rustix::pty::unlockpt(&master).step("unlock", PTMX)?;

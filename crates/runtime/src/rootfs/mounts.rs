@@ -91,7 +91,7 @@ fn hang(
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     let destination = mount.destination.to_string_lossy();
     let inside_proc = |fd: BorrowedFd<'_>| {
-        rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as i64 == PROC_SUPER_MAGIC)
+        rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC)
     };
     if !mount.destination.starts_with("/proc") && inside_proc(target) && !inside_proc(tree.as_fd())
     {

@@ -1,6 +1,6 @@
 //! Which devices a cgroup's processes may use.
 //!
-//! Version 1 takes rules one by one through `devices.allow` and `devices.deny`.
+//! Version 1 takes rules one by one through `devices.allow` and `devices.deny`, version 2 as a program.
 
 use std::fmt;
 use std::io;
@@ -53,7 +53,7 @@ impl Access {
 
 impl DeviceRule {
     /// Whether it speaks of every device and every use.
-    fn is_total(&self) -> bool {
+    pub(super) fn is_total(&self) -> bool {
         self.kind == DeviceKind::All
             && self.major.is_none()
             && self.minor.is_none()
@@ -109,8 +109,11 @@ fn effective(rules: &[DeviceRule]) -> Vec<DeviceRule> {
 }
 
 pub(super) fn apply(cgroup: &Cgroup, rules: &[DeviceRule]) -> io::Result<()> {
-    if rules.is_empty() || cgroup.is_v2() {
+    if rules.is_empty() {
         return Ok(());
+    }
+    if cgroup.is_v2() {
+        return cgroup.attach_device_program(&effective(rules));
     }
     let Some(dir) = cgroup.directory("devices") else { return Ok(()) };
     for rule in effective(rules) {
@@ -136,13 +139,7 @@ mod tests {
     }
 
     fn all(allow: bool) -> DeviceRule {
-        DeviceRule {
-            allow,
-            kind: DeviceKind::All,
-            major: None,
-            minor: None,
-            access: Access::ALL,
-        }
+        DeviceRule { allow, kind: DeviceKind::All, major: None, minor: None, access: Access::ALL }
     }
 
     #[test]

@@ -248,9 +248,8 @@ mod tests {
 
     #[test]
     fn swap_is_what_memory_leaves_of_both() {
-        let swap = |memory, memory_swap| {
-            swap_v2(&Limits { memory, memory_swap, ..Limits::default() })
-        };
+        let swap =
+            |memory, memory_swap| swap_v2(&Limits { memory, memory_swap, ..Limits::default() });
         assert_eq!(swap(Some(100), Some(150)).as_deref(), Some("50"));
         assert_eq!(swap(Some(100), Some(100)).as_deref(), Some("0"));
         assert_eq!(swap(Some(100), Some(-1)).as_deref(), Some("max"));

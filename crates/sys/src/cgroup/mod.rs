@@ -4,6 +4,7 @@
 //! ([`Cgroup::add`]) waits for an RCU grace period, 5 to 25 ms; a process that moves itself through
 //! `tasks` ([`Cgroup::join_files`]), or is born there (`CLONE_INTO_CGROUP`), doesn't.
 
+mod device_program;
 mod devices;
 mod layout;
 mod limits;
@@ -267,7 +268,16 @@ impl Cgroup {
         if self.v2 { limits::apply_v2(self, limits) } else { limits::apply_v1(self, limits) }
     }
 
-    /// Lets its processes use devices as `rules`, in their order, say.
+    /// Attaches `rules` to its directory of the unified hierarchy as a program, as version 2 does it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory; what loading and attaching say.
+    pub fn attach_device_program(&self, rules: &[DeviceRule]) -> io::Result<()> {
+        let dir = self.unified.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        device_program::apply(dir, rules).map_err(|e| about(e, "attach device program to", dir))
+    }
+
+    /// Lets its processes use devices as `rules`, in their order, say. Once in a cgroup's life.
     ///
     /// # Errors
     /// What the kernel says to a rule.
@@ -335,8 +345,7 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 fn delegate(root: &Path, dir: &Path) -> io::Result<()> {
     let relative = dir.strip_prefix(root).map_err(|_| io::ErrorKind::InvalidInput)?;
     let available = read(&root.join("cgroup.controllers"))?;
-    let wanted: Vec<String> =
-        available.split_whitespace().map(|name| format!("+{name}")).collect();
+    let wanted: Vec<String> = available.split_whitespace().map(|name| format!("+{name}")).collect();
     let mut ancestor = root.to_owned();
     for part in relative.components() {
         let control = ancestor.join("cgroup.subtree_control");
