@@ -1,9 +1,7 @@
 //! Docker's 8-byte header before each piece of output on a multiplexed stream.
 
-use serde::{Deserialize, Serialize};
-
 /// One of the process' two output streams. A terminal's output counts as standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
     Stdout,

@@ -1,3 +1,5 @@
+//! The log as a reader of the file finds it.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
