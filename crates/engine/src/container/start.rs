@@ -282,8 +282,7 @@ fn start_error(failure: &Failure) -> Error {
         kind,
         format!(
             "failed to create task for container: failed to create shim task: OCI runtime create \
-             failed: runc create failed: unable to start container process: error during container \
-             init: {message}"
+             failed: runc create failed: {message}"
         ),
     )
 }

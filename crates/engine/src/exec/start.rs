@@ -204,9 +204,7 @@ fn start_error(failure: &Failure) -> Error {
     let kind = if exit_code(&message) == 128 { Kind::Internal } else { Kind::InvalidParameter };
     Error::new(
         kind,
-        format!(
-            "OCI runtime exec failed: exec failed: unable to start container process: {message}"
-        ),
+        format!("OCI runtime exec failed: exec failed: {message}"),
     )
 }
 
