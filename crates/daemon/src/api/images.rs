@@ -96,9 +96,7 @@ async fn pull(request: Request) -> Result<Response> {
             result = pull => result,
             () = last.closed() => return Ok(()),
         };
-        let pulled = result?;
-        drop(last.send(line(&status_line(pulled.status_line))));
-        Ok(())
+        result.map(drop)
     });
     drop(sender);
     let Some(first) = lines.recv().await else {
@@ -157,10 +155,6 @@ fn message(step: Progress) -> ProgressMessage {
         progress_detail: step.detail.then_some(detail),
         ..ProgressMessage::default()
     }
-}
-
-fn status_line(status: String) -> ProgressMessage {
-    ProgressMessage { status, ..ProgressMessage::default() }
 }
 
 fn line(message: &ProgressMessage) -> Bytes {
