@@ -18,7 +18,7 @@ use super::{App, containers, error};
 /// Requests below `/exec/{id}`.
 pub(crate) async fn route(request: Request, id: &str, action: &str) -> Result<Response> {
     match (request.http.method().clone(), action) {
-        (Method::GET, "json") => Ok(json(&request.engine().exec_inspect(id)?)),
+        (Method::GET, "json") => Ok(json(&request.engine().exec_inspect(id).await?)),
         (Method::POST, "start") => start(request, id).await,
         (Method::POST, "resize") => resize(request, id).await,
         _ => Err(error::page_not_found()),

@@ -2,7 +2,7 @@
 
 use davit_api::image::{AuthResponse, RegistryAuth};
 use davit_types::{Error, Result};
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, PRAGMA};
 use http::{Method, StatusCode};
 
 use super::request::Request;
@@ -32,6 +32,7 @@ fn ping(method: &Method) -> Response {
     let body = if method == Method::HEAD { "" } else { "OK" };
     let mut response = text(StatusCode::OK, "text/plain; charset=utf-8", body.to_owned());
     let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let no_cache = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, no_cache);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));

@@ -7,9 +7,10 @@ use davit_api::exec::{ExecInspectResponse, ExecProcessConfig};
 use davit_monitor::protocol::Request;
 use davit_types::{Error, Result};
 
+use super::Exec;
 use crate::Engine;
 
-/// How long a resize waits for the exec to start.
+/// How long a resize waits for the exec to start, and inspect to be told of an end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Engine {
@@ -17,8 +18,9 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such exec.
-    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspectResponse> {
+    pub async fn exec_inspect(&self, id: &str) -> Result<ExecInspectResponse> {
         let exec = self.inner().execs.find(id)?;
+        settle(&exec).await;
         let status = exec.status().clone();
         let request = &exec.request;
         let mut words = request.cmd.clone().unwrap_or_default().into_iter();
@@ -66,4 +68,29 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// A client that has seen the end of its stream asks for the exit code at once, and its question may
+/// overtake the monitor's message: when the process is gone, that message is waited for.
+async fn settle(exec: &Exec) {
+    let (pid, is_running) = {
+        let status = exec.status();
+        (status.pid, status.monitor.is_some())
+    };
+    if !is_running || is_alive(pid) {
+        return;
+    }
+    let mut running = exec.running.subscribe();
+    let ended = running.wait_for(|running| !*running);
+    if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+        tracing::warn!(exec = exec.id, "the exec's process is gone, but its monitor is silent");
+    }
+}
+
+/// Whether there is a process `pid` that is not a zombie.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the program's name, which may hold anything, in parentheses.
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }

@@ -72,7 +72,8 @@ fn check(inner: &Inner, exec: &Exec) -> Result<Arc<Container>> {
 }
 
 fn already(exec: &Exec) -> Error {
-    let verb = if exec.status().exit_code.is_some() { "has already run" } else { "is already running" };
+    let verb =
+        if exec.status().exit_code.is_some() { "has already run" } else { "is already running" };
     Error::conflict(format!("Error: Exec command {} {verb}", exec.id))
 }
 
@@ -202,18 +203,10 @@ fn start_error(failure: &Failure) -> Error {
         message.push_str(": permission denied");
     }
     let kind = if exit_code(&message) == 128 { Kind::Internal } else { Kind::InvalidParameter };
-    Error::new(
-        kind,
-        format!("OCI runtime exec failed: exec failed: {message}"),
-    )
+    Error::new(kind, format!("OCI runtime exec failed: exec failed: {message}"))
 }
 
-async fn follow(
-    inner: Arc<Inner>,
-    container: Arc<Container>,
-    exec: Arc<Exec>,
-    mut events: Events,
-) {
+async fn follow(inner: Arc<Inner>, container: Arc<Container>, exec: Arc<Exec>, mut events: Events) {
     let mut code = 255;
     while let Some(said) = events.recv().await {
         match said {
