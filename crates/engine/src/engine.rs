@@ -169,8 +169,14 @@ fn engine_id(data_root: &Path) -> Result<String> {
     }
     let id = crate::random::id()?;
     let hex = id.as_str();
-    let id =
-        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30]);
+    let id = format!(
+        "{}-{}-4{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..15],
+        &hex[15..18],
+        &hex[18..30]
+    );
     store::write_file(&path, id.as_bytes(), 0o600, Durability::Relaxed)?;
     Ok(id)
 }

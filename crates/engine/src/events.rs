@@ -149,9 +149,8 @@ fn matches(filters: &Filters, event: &EventMessage) -> bool {
         || filters.get("image").any(|wanted| {
             let named = attributes.get(if event.kind == "image" { "name" } else { "image" });
             (event.kind == "image" && event.actor.id == wanted)
-                || named.is_some_and(|name| {
-                    name == wanted || name.split(':').next() == Some(wanted)
-                })
+                || named
+                    .is_some_and(|name| name == wanted || name.split(':').next() == Some(wanted))
         });
     let action = event.action.split(':').next().unwrap_or_default();
     filters.exact_match("type", &event.kind)

@@ -83,7 +83,11 @@ fn load_one(inner: &Inner, id: &ContainerId, directory: &Path) -> Result<()> {
     let record: Record = store::read_json(&directory.join("config.v2.json"))?;
     let host_config = store::read_json(&directory.join("hostconfig.json"))?;
     if record.id != *id {
-        return Err(Error::internal(format!("the record in {} is {}'s", directory.display(), record.id)));
+        return Err(Error::internal(format!(
+            "the record in {} is {}'s",
+            directory.display(),
+            record.id
+        )));
     }
     let snapshot = Snapshot { record, host_config };
     inner.containers.reserve(snapshot.name(), id)?;

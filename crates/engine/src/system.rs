@@ -128,7 +128,8 @@ fn info(inner: &Inner) -> Info {
         ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
             .is_ok_and(|text| text.trim() == "1"),
         debug: config.debug,
-        n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count().try_into().unwrap_or(0)),
+        n_fd: std::fs::read_dir("/proc/self/fd")
+            .map_or(0, |fds| fds.count().try_into().unwrap_or(0)),
         oom_kill_disable: !v2,
         n_goroutines: std::fs::read_dir("/proc/self/task")
             .map_or(0, |tasks| tasks.count().try_into().unwrap_or(0)),
@@ -144,7 +145,8 @@ fn info(inner: &Inner) -> Info {
         architecture: uname.machine().to_string_lossy().into_owned(),
         index_server_address: INDEX.to_owned(),
         registry_config: Some(registry_config(inner)),
-        ncpu: std::thread::available_parallelism().map_or(1, |cpus| cpus.get().try_into().unwrap_or(1)),
+        ncpu: std::thread::available_parallelism()
+            .map_or(1, |cpus| cpus.get().try_into().unwrap_or(1)),
         mem_total: i64::try_from(memory_total()).unwrap_or(i64::MAX),
         generic_resources: None,
         docker_root_dir: config.data_root.display().to_string(),

@@ -215,11 +215,9 @@ impl<'a> Wanted<'a> {
     fn matches_volume(&self, snapshot: &Snapshot) -> bool {
         !self.filters.contains("volume")
             || self.filters.get("volume").any(|wanted| {
-                snapshot
-                    .record
-                    .mount_points
-                    .values()
-                    .any(|mount| [&mount.name, &mount.source, &mount.destination].contains(&&wanted.to_owned()))
+                snapshot.record.mount_points.values().any(|mount| {
+                    [&mount.name, &mount.source, &mount.destination].contains(&&wanted.to_owned())
+                })
             })
     }
 
@@ -227,7 +225,8 @@ impl<'a> Wanted<'a> {
         let networks = &snapshot.record.network_settings.networks;
         self.networks.is_empty()
             || networks.iter().any(|(name, endpoint)| {
-                let id = self.inner.networks.get(name).map(|network| network.id).unwrap_or_default();
+                let id =
+                    self.inner.networks.get(name).map(|network| network.id).unwrap_or_default();
                 self.networks.contains(name)
                     || self.networks.contains(&id)
                     || self.networks.contains(&endpoint.settings.network_id)
@@ -274,7 +273,8 @@ fn ancestors(inner: &Inner, filters: &Filters) -> BTreeSet<String> {
 fn port_values(filters: &Filters, key: &str) -> Result<Vec<String>> {
     let mut ports = Vec::new();
     for text in filters.get(key) {
-        let invalid = || Error::invalid(format!("filter for '{key}' should not contain ':': {text}"));
+        let invalid =
+            || Error::invalid(format!("filter for '{key}' should not contain ':': {text}"));
         if text.contains(':') {
             return Err(invalid());
         }

@@ -8,9 +8,9 @@ use davit_types::{Error, Kind, Result};
 use regex_lite::Regex;
 
 use super::record::Snapshot;
+use crate::Engine;
 use crate::logs::{self, LogRequest};
 use crate::options::{LogOptions, LogStream};
-use crate::Engine;
 
 impl Engine {
     /// The log so far, and with `follow` what comes until the container ends.
@@ -80,7 +80,9 @@ pub(crate) fn task_log(snapshot: &Snapshot) -> Result<Option<task::Log>> {
     };
     let compress = matches!(option("compress"), Some("true" | "1"));
     if compress && (max_files < 2 || max_size.is_none()) {
-        return Err(Error::invalid("compress cannot be true when max-file is less than 2 or unset"));
+        return Err(Error::invalid(
+            "compress cannot be true when max-file is less than 2 or unset",
+        ));
     }
     let path = PathBuf::from(&snapshot.record.log_path);
     Ok(Some(task::Log { path, max_size, max_files, compress, attrs: attributes(snapshot)? }))

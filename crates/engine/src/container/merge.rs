@@ -186,9 +186,9 @@ mod tests {
         ] {
             let mut config = Config { entrypoint, cmd, ..Config::default() };
             merge_image(&mut config, &image);
-            let words = command(&config).ok().map(|(path, args)| {
-                std::iter::once(path).chain(args).collect::<Vec<_>>()
-            });
+            let words = command(&config)
+                .ok()
+                .map(|(path, args)| std::iter::once(path).chain(args).collect::<Vec<_>>());
             assert_eq!(words, result.map(|words| words.iter().map(ToString::to_string).collect()));
         }
     }

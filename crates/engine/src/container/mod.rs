@@ -169,7 +169,11 @@ impl Container {
     pub(crate) fn save_host_config(&self, durability: Durability) -> Result<()> {
         let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.snapshot();
-        store::write_json(&self.directory.join("hostconfig.json"), &snapshot.host_config, durability)
+        store::write_json(
+            &self.directory.join("hostconfig.json"),
+            &snapshot.host_config,
+            durability,
+        )
     }
 
     /// The connection to its monitor.

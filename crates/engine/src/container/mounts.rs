@@ -297,10 +297,7 @@ mod tests {
     #[test]
     fn bad_mounts_are_refused_in_dockers_words() {
         for (host_config, message) in [
-            (
-                host_config(&["/tmp:/b", "/usr:/b"], &[]),
-                "Duplicate mount point: /b",
-            ),
+            (host_config(&["/tmp:/b", "/usr:/b"], &[]), "Duplicate mount point: /b"),
             (
                 host_config(&[], &[mount("bind", "/nosuch/x", "/y")]),
                 "invalid mount config for type \"bind\": bind source path does not exist: /nosuch/x",

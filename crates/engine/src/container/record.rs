@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use davit_api::Time;
 use davit_api::container::{Config, EndpointSettings, HostConfig, Mount, PortMap};
 use davit_api::image::{Descriptor, Platform};
 use davit_api::lenient::Empty;
-use davit_api::Time;
 use davit_network::Sandbox;
 use davit_types::ContainerId;
 use serde::{Deserialize, Serialize};

@@ -144,7 +144,12 @@ fn remove_anonymous_volumes(inner: &Inner, snapshot: &super::Snapshot) {
         if is_anonymous && inner.users_of_volume(name).is_empty() {
             match inner.volumes.remove(name, &inner.trash()) {
                 Ok(()) => {
-                    crate::volume::publish(inner, "destroy", name, std::collections::BTreeMap::new());
+                    crate::volume::publish(
+                        inner,
+                        "destroy",
+                        name,
+                        std::collections::BTreeMap::new(),
+                    );
                 }
                 Err(failure) => {
                     tracing::warn!(name, error = %error::chain(&failure), "remove a volume");

@@ -25,14 +25,12 @@ pub(crate) fn starts_with_daemon(
     started_before: bool,
     restart_count: u32,
 ) -> bool {
-    let retries_left = policy.maximum_retry_count == 0
-        || i64::from(restart_count) < policy.maximum_retry_count;
+    let retries_left =
+        policy.maximum_retry_count == 0 || i64::from(restart_count) < policy.maximum_retry_count;
     match policy.name.as_str() {
         "always" => started_before,
         "unless-stopped" => started_before && !manually_stopped,
-        "on-failure" => {
-            started_before && !manually_stopped && state.exit_code != 0 && retries_left
-        }
+        "on-failure" => started_before && !manually_stopped && state.exit_code != 0 && retries_left,
         _ => false,
     }
 }

@@ -110,8 +110,8 @@ fn mount_volumes(root: BorrowedFd<'_>, mounts: &BTreeMap<String, MountRecord>) -
     for record in records {
         let Ok(source) = std::fs::metadata(&record.source) else { continue };
         let failed = || format!("mount {} at {}", record.source, record.destination);
-        let target = mount_point(root, Path::new(&record.destination), source.is_dir())
-            .context(failed)?;
+        let target =
+            mount_point(root, Path::new(&record.destination), source.is_dir()).context(failed)?;
         bind(record, &target).context(failed)?;
     }
     Ok(())

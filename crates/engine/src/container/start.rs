@@ -136,7 +136,9 @@ fn write_bundle(
     let failed = || format!("create {}", container.bundle.display());
     // What an earlier run left must not be taken for this one's.
     match std::fs::remove_dir_all(&container.bundle) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context(failed),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context(failed);
+        }
         _ => {}
     }
     std::fs::DirBuilder::new().mode(0o700).create(&container.bundle).context(failed)?;

@@ -180,9 +180,8 @@ impl State {
 
     /// The `Status` column of `ps` at the time `now`.
     pub(crate) fn text(&self, now: i64) -> String {
-        let since = |time: Option<i64>| {
-            super::human::duration((now - time.unwrap_or(now)) / 1_000_000_000)
-        };
+        let since =
+            |time: Option<i64>| super::human::duration((now - time.unwrap_or(now)) / 1_000_000_000);
         match self.word() {
             "removing" => "Removal In Progress".to_owned(),
             "dead" => "Dead".to_owned(),
@@ -207,9 +206,7 @@ impl State {
             "paused" => {
                 Err(Error::conflict("cannot start a paused container, try unpause instead"))
             }
-            "running" | "restarting" => {
-                Err(error::not_modified("container is already running"))
-            }
+            "running" | "restarting" => Err(error::not_modified("container is already running")),
             "removing" | "dead" => {
                 Err(Error::conflict("container is marked for removal and cannot be started"))
             }

@@ -184,8 +184,21 @@ fn traffic(text: &str) -> BTreeMap<String, NetworkStats> {
         let Some((name, numbers)) = line.split_once(':') else { continue };
         let numbers: Vec<u64> =
             numbers.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
-            numbers[..]
+        let [
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            _,
+            _,
+            _,
+            _,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+            ..,
+        ] = numbers[..]
         else {
             continue;
         };

@@ -20,12 +20,7 @@ impl Engine {
     ///
     /// # Errors
     /// It does not run (304), the signal is none, or it does not die.
-    pub async fn stop(
-        &self,
-        name: &str,
-        timeout: Option<i64>,
-        signal: Option<&str>,
-    ) -> Result<()> {
+    pub async fn stop(&self, name: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<()> {
         let inner = Arc::clone(self.inner());
         let container = inner.containers.find(name)?;
         let signal = wanted_signal(signal)?;
@@ -102,9 +97,8 @@ pub(crate) async fn stop(
     if !snapshot.record.state.running {
         return Err(error::not_modified("container is already stopped"));
     }
-    let seconds = timeout
-        .or(snapshot.record.config.stop_timeout)
-        .unwrap_or(inner.config.stop_timeout);
+    let seconds =
+        timeout.or(snapshot.record.config.stop_timeout).unwrap_or(inner.config.stop_timeout);
     let mut progress = container.progress();
     let exits = progress.borrow_and_update().exits;
     mark_stopped(container).await?;
@@ -157,7 +151,9 @@ pub(crate) async fn kill_and_wait(
         return Ok(());
     }
     let id = &container.id;
-    Err(Error::internal(format!("tried to kill container, but did not receive an exit event: {id}")))
+    Err(Error::internal(format!(
+        "tried to kill container, but did not receive an exit event: {id}"
+    )))
 }
 
 /// Sends a signal and tells so. A frozen container is let go when the signal is to end it.
@@ -169,7 +165,8 @@ async fn send(
 ) -> Result<()> {
     container.monitor()?.request(Request::Signal { signal, cancel_restart }, None).await?;
     let snapshot = container.snapshot();
-    if snapshot.record.state.paused && (signal == signal::KILL || signal == stop_signal(container)) {
+    if snapshot.record.state.paused && (signal == signal::KILL || signal == stop_signal(container))
+    {
         let cgroup = inner.cgroup(&snapshot)?;
         blocking(move || cgroup.thaw().context(|| "thaw the container")).await?;
         container.apply(&super::Event::Unpaused);
@@ -185,8 +182,7 @@ async fn kill(inner: &Arc<Inner>, container: &Arc<Container>, signal: i32) -> Re
     }
     let exits = container.progress().borrow().exits;
     let has_own_signal = !snapshot.record.config.stop_signal.is_empty();
-    let cancel =
-        signal == signal::KILL || !has_own_signal || signal == stop_signal(container);
+    let cancel = signal == signal::KILL || !has_own_signal || signal == stop_signal(container);
     mark_stopped(container).await?;
     if signal == signal::KILL {
         return kill_and_wait(inner, container, exits).await;

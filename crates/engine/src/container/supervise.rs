@@ -141,9 +141,10 @@ fn sweep(inner: &Inner, container: &Container) {
         // Not mounted is the usual case.
         let _ = rustix::mount::unmount(&layer.merged, rustix::mount::UnmountFlags::DETACH);
     }
-    for directory in
-        [container.bundle.clone(), inner.config.exec_root.join("runtime").join(container.id.as_str())]
-    {
+    for directory in [
+        container.bundle.clone(),
+        inner.config.exec_root.join("runtime").join(container.id.as_str()),
+    ] {
         // Gone already is fine, and the next start empties it anyhow.
         let _ = std::fs::remove_dir_all(directory);
     }

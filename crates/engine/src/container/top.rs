@@ -30,7 +30,8 @@ impl Engine {
         let inner = Arc::clone(self.inner());
         let facts = Arc::clone(&snapshot);
         let response = blocking(move || {
-            let pids = inner.cgroup(&facts)?.procs().context(|| "list the container's processes")?;
+            let pids =
+                inner.cgroup(&facts)?.procs().context(|| "list the container's processes")?;
             processes(&run_ps(&args)?, &pids.into_iter().collect())
         })
         .await?;

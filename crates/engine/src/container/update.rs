@@ -23,7 +23,10 @@ impl Engine {
             validate::check_restart_policy(&body.restart_policy)?;
         }
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        validate::check_resources(&unlimited_swap(&body.resources), i64::try_from(cpus).unwrap_or(1))?;
+        validate::check_resources(
+            &unlimited_swap(&body.resources),
+            i64::try_from(cpus).unwrap_or(1),
+        )?;
         detached(async move {
             let _guard = container.transition.lock().await;
             container.check_present()?;

@@ -27,9 +27,10 @@ pub(crate) fn owner(root: BorrowedFd<'_>, user: &str) -> Result<(u32, u32)> {
 /// `name:password:uid:gid:...`; a number that no line has stands for itself.
 fn find_user(root: BorrowedFd<'_>, user: &str) -> Result<(u32, u32)> {
     let table = read(root, "etc/passwd");
-    let entry = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 4 && (fields[0] == user || fields[2] == user)
-    });
+    let entry = table
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 4 && (fields[0] == user || fields[2] == user));
     let number = |text: &str| text.parse().ok();
     match entry {
         Some(fields) => number(fields[2]).zip(number(fields[3])),

@@ -123,10 +123,7 @@ fn check_shared_network(config: &Config, host_config: &HostConfig) -> Result<()>
             filled(&host_config.extra_hosts),
             "conflicting options: custom host-to-IP mapping and the network mode",
         ),
-        (
-            !config.mac_address.is_empty(),
-            "conflicting options: mac-address and the network mode",
-        ),
+        (!config.mac_address.is_empty(), "conflicting options: mac-address and the network mode"),
         (
             host_config.publish_all_ports
                 || host_config.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()),
@@ -186,12 +183,12 @@ fn check_memory(resources: &Resources) -> Result<()> {
         return invalid("Minimum memory limit allowed is 6MB");
     }
     if memory > 0 && swap > 0 && swap < memory {
-        return invalid(
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        );
+        return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
     }
     if memory == 0 && swap > 0 {
-        return invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+        return invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        );
     }
     if let Some(value) = resources.memory_swappiness.filter(|value| !(-1..=100).contains(value)) {
         return invalid(format!("Invalid value: {value}, valid memory swappiness range is 0-100"));
@@ -239,8 +236,16 @@ fn check_cpu(resources: &Resources, cpus: i64) -> Result<()> {
 
 fn check_log(host_config: &HostConfig) -> Result<()> {
     const OPTIONS: &[&str] = &[
-        "max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag",
-        "mode", "max-buffer-size",
+        "max-file",
+        "max-size",
+        "compress",
+        "labels",
+        "labels-regex",
+        "env",
+        "env-regex",
+        "tag",
+        "mode",
+        "max-buffer-size",
     ];
     let kind = host_config.log_config.kind.as_str();
     match kind {
@@ -264,8 +269,8 @@ fn check_security_options(host_config: &HostConfig) -> Result<()> {
         let Some((key, _)) = option.split_once(['=', ':']) else {
             return Err(Error::internal(format!("invalid --security-opt 1: {option:?}")));
         };
-        let known =
-            ["label", "apparmor", "seccomp", "no-new-privileges", "writable-cgroups"].contains(&key);
+        let known = ["label", "apparmor", "seccomp", "no-new-privileges", "writable-cgroups"]
+            .contains(&key);
         if !known {
             return Err(Error::internal(format!("invalid --security-opt 2: {option:?}")));
         }

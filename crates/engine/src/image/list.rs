@@ -19,8 +19,7 @@ impl Engine {
     pub async fn list_images(&self, _all: bool, filters: &Filters) -> Result<Vec<ImageSummary>> {
         filters.check(IMAGES)?;
         let dangling = filters.truth("dangling", false)?;
-        let patterns: Vec<Regex> =
-            filters.get("reference").map(glob).collect::<Result<_>>()?;
+        let patterns: Vec<Regex> = filters.get("reference").map(glob).collect::<Result<_>>()?;
         let inner = self.inner();
         let created = |key: &str| -> Result<Option<i64>> {
             let Some(name) = filters.get(key).last() else { return Ok(None) };
@@ -94,8 +93,7 @@ fn glob(pattern: &str) -> Result<Regex> {
         }
     }
     text.push('$');
-    Regex::new(&text)
-        .map_err(|_| Error::invalid(format!("invalid filter 'reference={pattern}'")))
+    Regex::new(&text).map_err(|_| Error::invalid(format!("invalid filter 'reference={pattern}'")))
 }
 
 /// A pattern is held against the familiar name with and without its tag, and the full name.

@@ -224,15 +224,13 @@ fn run_config(config: &RunConfig) -> ImageConfig {
         labels: config.labels.clone().unwrap_or_default(),
         stop_signal: config.stop_signal.clone(),
         args_escaped: false,
-        healthcheck: config.healthcheck.as_ref().map(|health| {
-            davit_api::container::HealthConfig {
-                test: health.test.clone().unwrap_or_default(),
-                interval: health.interval,
-                timeout: health.timeout,
-                start_period: health.start_period,
-                start_interval: health.start_interval,
-                retries: health.retries,
-            }
+        healthcheck: config.healthcheck.as_ref().map(|health| davit_api::container::HealthConfig {
+            test: health.test.clone().unwrap_or_default(),
+            interval: health.interval,
+            timeout: health.timeout,
+            start_period: health.start_period,
+            start_interval: health.start_interval,
+            retries: health.retries,
         }),
         on_build: config.on_build.clone().unwrap_or_default(),
         shell: config.shell.clone().unwrap_or_default(),

@@ -90,9 +90,7 @@ impl Monitor {
 }
 
 impl Shared {
-    fn pending(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<u32, oneshot::Sender<Option<String>>>> {
+    fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<u32, oneshot::Sender<Option<String>>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,8 +150,7 @@ fn connect(directory: &Path) -> io::Result<OwnedFd> {
     let directory = rustix::fs::open(directory, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let path = format!("/proc/self/fd/{}/monitor.sock", directory.as_raw_fd());
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str())?)?;
     Ok(socket)
 }

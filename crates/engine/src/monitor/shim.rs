@@ -46,9 +46,8 @@ impl Shim {
         let (ours, theirs) = socket_pair()?;
         let argument = directory.to_string_lossy();
         let arguments = [role.argument(), argument.as_ref()];
-        let pid =
-            davit_sys::spawn::spawn(&self.program, &arguments, theirs.as_fd(), CONTROL_FD)
-                .context(|| format!("start {}", self.program.display()))?;
+        let pid = davit_sys::spawn::spawn(&self.program, &arguments, theirs.as_fd(), CONTROL_FD)
+            .context(|| format!("start {}", self.program.display()))?;
         reap(pid)?;
         Monitor::new(ours)
     }

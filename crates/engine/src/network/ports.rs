@@ -104,9 +104,11 @@ pub(crate) fn listed_ports(ports: &PortMap) -> Vec<Port> {
         };
         match bindings {
             None => list.push(entry("", 0)),
-            Some(bindings) => list.extend(bindings.iter().map(|binding| {
-                entry(&binding.host_ip, binding.host_port.parse().unwrap_or(0))
-            })),
+            Some(bindings) => list.extend(
+                bindings
+                    .iter()
+                    .map(|binding| entry(&binding.host_ip, binding.host_port.parse().unwrap_or(0))),
+            ),
         }
     }
     list

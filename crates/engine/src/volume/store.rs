@@ -212,10 +212,7 @@ mod tests {
         let volumes = Volumes::open(root.join("volumes")).expect("open again");
         assert_eq!(volumes.list().len(), 2);
         volumes.remove("v1", &root.join("trash")).expect("remove");
-        assert_eq!(
-            volumes.get("v1").expect_err("gone").to_string(),
-            "get v1: no such volume"
-        );
+        assert_eq!(volumes.get("v1").expect_err("gone").to_string(), "get v1: no such volume");
         std::fs::remove_dir_all(root).expect("clean up");
     }
 

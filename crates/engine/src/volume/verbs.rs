@@ -49,7 +49,8 @@ impl Engine {
         filters.check(VOLUMES)?;
         let dangling = filters.truth("dangling", false)?;
         let inner = self.inner();
-        let names: Vec<Regex> = filters.get("name").filter_map(|text| Regex::new(text).ok()).collect();
+        let names: Vec<Regex> =
+            filters.get("name").filter_map(|text| Regex::new(text).ok()).collect();
         let passes = |volume: &Arc<Volume>| {
             let labels = volume.labels.clone().unwrap_or_default();
             filters.match_labels(&labels)
