@@ -66,16 +66,21 @@ pub(crate) fn with_pflag_habits(command: Command) -> Command {
                 return arg.num_args(0..);
             }
             match arg.get_action() {
-                ArgAction::SetTrue => arg
-                    .action(ArgAction::Set)
-                    .num_args(0..=1)
-                    .require_equals(true)
-                    .default_missing_value("true")
-                    .default_value("false")
-                    .value_parser(super::values::boolean),
+                ArgAction::SetTrue => switch(arg),
                 _ => arg.allow_hyphen_values(true),
             }
         })
+}
+
+/// A flag that is true when it stands alone and also takes `=value`.
+fn switch(arg: Arg) -> Arg {
+    let default = if arg.get_default_values().is_empty() { "false" } else { "true" };
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value(default)
+        .value_parser(super::values::boolean)
 }
 
 fn refusal(

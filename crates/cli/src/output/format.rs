@@ -33,7 +33,7 @@ impl Listing {
         let format = format.filter(|text| !text.is_empty());
         let (template, is_table) = match format {
             Some("table") | None if quiet => (self.quiet, false),
-            Some("table") | None => (self.default, true),
+            Some("table") | None => (self.default.trim_start_matches("table "), true),
             Some("json") => ("{{json .}}", false),
             Some(text) => match text.strip_prefix("table ") {
                 Some(template) => (template.trim(), true),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -257,19 +257,20 @@ fn unpack(reader: impl io::Read, placement: &Placement, top: &str) -> io::Result
 }
 
 fn stays_inside(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+    path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// `path` with its first part replaced, or taken away; nothing is left of the top entry itself then.
 fn renamed(path: &Path, top: &str, name: Option<&str>) -> Option<PathBuf> {
-    let inner = path.strip_prefix(top.trim_matches('/')).unwrap_or(path);
-    match name {
-        Some(name) if inner.as_os_str().is_empty() => Some(PathBuf::from(name)),
-        Some(name) => Some(Path::new(name).join(inner)),
-        None if inner.as_os_str().is_empty() || inner == Path::new(".") => None,
-        None => Some(inner.to_owned()),
-    }
+    let plain = |path: &Path| -> PathBuf {
+        path.components().filter(|part| *part != Component::CurDir).collect()
+    };
+    let clean = plain(path);
+    let top = plain(Path::new(top.trim_matches('/')));
+    let inner = clean.strip_prefix(&top).unwrap_or(&clean);
+    let renamed: PathBuf =
+        name.into_iter().map(Path::new).chain([inner]).flat_map(Path::components).collect();
+    (!renamed.as_os_str().is_empty()).then_some(renamed)
 }
 
 fn pack(local: &Path, entry: &str, is_directory: bool, out: impl Write) -> io::Result<()> {
@@ -317,5 +318,30 @@ impl Write for ChannelWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_get_the_new_name_in_place_of_the_top_one() {
+        let table = [
+            ("data/in/y", "data", Some("out"), Some("out/in/y")),
+            ("data/", "data", Some("out"), Some("out")),
+            ("./in/y", "data", Some("out"), Some("out/in/y")),
+            ("./", "data", Some("out"), Some("out")),
+            ("data/in", "data", None, Some("in")),
+            ("data/.", "data", None, None),
+            ("./", "data", None, None),
+        ];
+        for (path, top, name, expected) in table {
+            assert_eq!(
+                renamed(Path::new(path), top, name),
+                expected.map(PathBuf::from),
+                "{path} {name:?}"
+            );
+        }
     }
 }

@@ -26,8 +26,7 @@ pub(crate) struct Run {
     #[arg(long)]
     detach_keys: Option<String>,
     /// Hand signals on to the process
-    #[arg(long, value_parser = crate::flags::values::boolean, default_value = "true", num_args = 0..=1,
-          require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value = "true")]
     sig_proxy: bool,
     #[command(flatten)]
     create: CreateFlags,

@@ -32,8 +32,7 @@ pub(crate) struct History {
     #[arg(long)]
     format: Option<String>,
     /// Sizes and times for people
-    #[arg(long, short = 'H', value_parser = crate::flags::values::boolean, default_value = "true",
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, short = 'H', default_value = "true")]
     human: bool,
     /// Don't cut anything
     #[arg(long)]

@@ -22,11 +22,10 @@ impl Verb for Tag {
 
     async fn run(self, session: &Session) -> Outcome {
         let (source, target) = (&self.operands[0], &self.operands[1]);
-        let reference = Reference::parse_familiar(target).map_err(|error| {
-            Failure::new(format!(
-                "Error parsing reference: {target:?} is not a valid repository/tag: {error}"
-            ))
-        })?;
+        if !is_id(source) {
+            valid(source)?;
+        }
+        let reference = valid(target)?;
         if reference.digest().is_some() {
             return Err(Failure::new("refusing to create a tag with a digest reference"));
         }
@@ -34,4 +33,18 @@ impl Verb for Tag {
         session.client.post(&path(source, "/tag"), &query).await?;
         Ok(0)
     }
+}
+
+fn valid(name: &str) -> Outcome<Reference> {
+    Reference::parse_familiar(name).map_err(|error| {
+        Failure::new(format!(
+            "Error parsing reference: {name:?} is not a valid repository/tag: {error}"
+        ))
+    })
+}
+
+/// An image can also be meant by its full id, which is no reference.
+fn is_id(name: &str) -> bool {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

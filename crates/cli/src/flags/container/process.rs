@@ -39,7 +39,8 @@ pub(super) struct ProcessFlags {
     #[arg(long, short = 'h')]
     hostname: Option<String>,
     /// Put an init process in front that forwards signals and reaps children
-    #[arg(long)]
+    #[arg(long, value_parser = values::boolean, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     init: Option<bool>,
     /// Keep standard input open even if nobody is attached
     #[arg(long, short)]
