@@ -14,7 +14,8 @@ use davit_network::Sandbox;
 use davit_types::{ContainerId, Context, Error, Result};
 
 use crate::container::{
-    Container, Event, Record, Snapshot, blocking, follow, lost, start_container, starts_with_daemon,
+    Container, Event, Record, Snapshot, blocking, follow, lost, release, start_container,
+    starts_with_daemon,
 };
 use crate::engine::Inner;
 use crate::monitor::{Events, Monitor};
@@ -50,7 +51,11 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         tokio::spawn(follow(Arc::clone(inner), container, events));
     }
     let shared = Arc::clone(inner);
-    blocking(move || Ok(sweep(&shared))).await?;
+    blocking(move || {
+        sweep(&shared);
+        Ok(())
+    })
+    .await?;
     for container in containers {
         tokio::spawn(resume(Arc::clone(inner), container));
     }
@@ -149,13 +154,12 @@ async fn greet(container: &Container) -> Result<(Monitor, Events, Status)> {
 /// Brings the record up to what the monitor says. Says whether there is anything left to follow.
 async fn take_over(inner: &Arc<Inner>, container: &Arc<Container>, status: &Status) -> bool {
     let state = container.snapshot().record.state.clone();
-    let is_new_run = status.restart_count > 0 || !state.running;
     container.change(|snapshot| snapshot.record.restart_count = status.restart_count);
     match status.phase {
         Phase::Running => {
             let same = state.running && state.pid == status.pid;
             if !same {
-                tracing::debug!(id = %container.id, is_new_run, "restarted meanwhile");
+                tracing::debug!(id = %container.id, pid = status.pid, "started meanwhile");
                 let started = Event::Started { pid: status.pid, at: status.started_at };
                 container.apply(&started);
             }
@@ -176,11 +180,13 @@ async fn take_over(inner: &Arc<Inner>, container: &Arc<Container>, status: &Stat
             save(container).await;
             true
         }
-        // Never let go by the daemon that made it, or about to end.
-        Phase::Created | Phase::Exited => {
-            if state.running || status.phase == Phase::Exited {
-                lost(inner, container).await;
-            }
+        // The daemon that made it died before it let it go: as if it was never started.
+        Phase::Created => {
+            release(inner, container).await;
+            false
+        }
+        Phase::Exited => {
+            lost(inner, container).await;
             false
         }
     }

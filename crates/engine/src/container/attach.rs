@@ -92,7 +92,7 @@ async fn replay(container: &Container, options: &AttachOptions, client: &OwnedFd
     }
     let wanted =
         LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
-    let mut chunks = logs::stream(super::logging::log_request(&snapshot, &wanted), None);
+    let mut chunks = logs::stream(super::logging::log_request(container, &wanted), None);
     let failed = || "send the log to an attached client";
     // The descriptor is shared with the socket that the monitor gets; only this copy is closed here.
     let copy = client.as_fd().try_clone_to_owned().context(failed)?;

@@ -66,6 +66,7 @@ fn create(
     let (path, args) = merge::command(&config)?;
     let defaults = Defaults { config: &inner.config, cgroup_v2: inner.layout.is_v2() };
     merge::fill_defaults(&mut host_config, &defaults);
+    check_runtime(inner, &host_config.runtime)?;
     resolve_donors(inner, &mut host_config)?;
 
     let id = random::id()?;
@@ -152,6 +153,15 @@ fn check_platform(
         ));
     }
     Ok(())
+}
+
+/// The built-in runtime answers to the names of Docker's default.
+fn check_runtime(inner: &Inner, name: &str) -> Result<()> {
+    let built_in = ["runc", "io.containerd.runc.v2", inner.config.default_runtime.as_str()];
+    if built_in.contains(&name) || inner.config.runtimes.contains_key(name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("unknown or invalid runtime name: {name}")))
 }
 
 /// `container:<name>` becomes `container:<id>`. An unknown donor is deliberately not a 404: clients

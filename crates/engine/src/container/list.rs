@@ -132,7 +132,7 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn new(inner: &'a Inner, filters: &'a Filters) -> Result<Self> {
         filters.check(CONTAINERS)?;
-        for word in filters.get("status").filter(|word| !STATES.contains(word)) {
+        if let Some(word) = filters.get("status").find(|word| !STATES.contains(word)) {
             return Err(Error::invalid(format!(
                 "invalid filter 'status={word}': invalid value for state ({word}): must be one of {}",
                 STATES.join(", ")

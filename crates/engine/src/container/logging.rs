@@ -7,6 +7,7 @@ use davit_monitor::task;
 use davit_types::{Error, Kind, Result};
 use regex_lite::Regex;
 
+use super::Container;
 use super::record::Snapshot;
 use crate::Engine;
 use crate::logs::{self, LogRequest};
@@ -37,7 +38,7 @@ impl Engine {
             ));
         }
         let tty = snapshot.record.config.tty;
-        let request = log_request(&snapshot, &options);
+        let request = log_request(&container, &options);
         // A container that was never started has no log: the reader finds an empty one.
         let ended = options.follow.then(|| container.ended());
         Ok(LogStream { tty, chunks: logs::stream(request, ended) })
@@ -45,9 +46,11 @@ impl Engine {
 }
 
 /// What the reader is asked for.
-pub(crate) fn log_request(snapshot: &Snapshot, options: &LogOptions) -> LogRequest {
+pub(crate) fn log_request(container: &Container, options: &LogOptions) -> LogRequest {
+    let snapshot = container.snapshot();
     LogRequest {
-        path: PathBuf::from(&snapshot.record.log_path),
+        // Its path is not in the record before the first start.
+        path: container.log_path(),
         stdout: options.stdout,
         stderr: options.stderr,
         since: options.since,

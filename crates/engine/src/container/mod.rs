@@ -43,6 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use davit_monitor::protocol::Attach;
 use davit_types::{ContainerId, Error, Result};
+use rustix::event::{PollFd, PollFlags};
 use tokio::sync::watch;
 
 pub(crate) use attach::{detach_keys, encode};
@@ -52,7 +53,7 @@ pub(crate) use registry::Registry;
 pub(crate) use restart_policy::starts_with_daemon;
 pub(crate) use start::{exit_code, start as start_container};
 pub(crate) use state::{Effect, Event, State};
-pub(crate) use supervise::{auto_remove, follow, lost};
+pub(crate) use supervise::{auto_remove, follow, lost, release};
 
 use crate::monitor::Monitor;
 use crate::store::{self, Durability};
@@ -205,8 +206,15 @@ impl Container {
         if let Some(monitor) = live.monitor.clone() {
             return Some((monitor, attach, client));
         }
+        // Those who have given up waiting meanwhile.
+        live.clients.retain(|(_, waiting)| is_connected(waiting));
         live.clients.push((attach, client));
         None
+    }
+
+    /// Its json-file log.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.directory.join(format!("{}-json.log", self.id))
     }
 
     /// The clients that attached before the start.
@@ -277,6 +285,14 @@ impl Container {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is anybody at the other end? One who only sends nothing more still counts.
+fn is_connected(client: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(client, PollFlags::empty())];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok()
+        && !polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Runs blocking work that ends even if the request that asked for it goes away.

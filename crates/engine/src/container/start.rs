@@ -51,7 +51,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, container: &Arc<Container>) -> Res
 async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
     let (shared, known) = (Arc::clone(inner), Arc::clone(container));
     let prepared = blocking(move || prepare(&shared, &known)).await?;
-    let Prepared { snapshot, join, monitor, mut events } = prepared;
+    let Prepared { join, monitor, mut events } = prepared;
     expect_created(&mut events).await?;
     for (attach, client) in container.set_monitor(Some(monitor.clone())) {
         // A client that has gone meanwhile must not keep the container from starting.
@@ -61,14 +61,13 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
     }
     monitor.start().await?;
     let (pid, at) = expect_started(&mut events).await?;
-    commit(inner, container, *snapshot, &join, pid, at).await?;
+    commit(inner, container, &join, pid, at).await?;
     tokio::spawn(supervise::follow(Arc::clone(inner), Arc::clone(container), events));
     Ok(())
 }
 
 /// What is there when the shim has been started.
 struct Prepared {
-    snapshot: Box<Snapshot>,
     join: Join,
     monitor: Monitor,
     events: Events,
@@ -84,8 +83,23 @@ fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     mounts.append(&mut extra);
     set_log_path(container, &mut snapshot)?;
     write_bundle(inner, container, &snapshot, &join, mounts)?;
+    // Before there is a process: a daemon that is started again must find its network in the record.
+    container.change(|present| note(present, &snapshot));
+    container.save(Durability::Relaxed)?;
     let (monitor, events) = inner.shim.launch(Role::Create, &container.bundle)?;
-    Ok(Prepared { snapshot, join, monitor, events })
+    Ok(Prepared { join, monitor, events })
+}
+
+/// Takes over what was prepared for a run.
+fn note(snapshot: &mut Snapshot, prepared: &Snapshot) {
+    let (present, next) = (&mut snapshot.record, &prepared.record);
+    present.config.hostname.clone_from(&next.config.hostname);
+    present.network_settings.clone_from(&next.network_settings);
+    present.davit_sandbox.clone_from(&next.davit_sandbox);
+    present.log_path.clone_from(&next.log_path);
+    present.hostname_path.clone_from(&next.hostname_path);
+    present.hosts_path.clone_from(&next.hosts_path);
+    present.resolv_conf_path.clone_from(&next.resolv_conf_path);
 }
 
 /// A directory named by `-v` is made when it is missing; one named by `--mount` must be there.
@@ -117,7 +131,7 @@ fn set_log_path(container: &Container, snapshot: &mut Snapshot) -> Result<()> {
         return Ok(());
     }
     let name = format!("{}-json.log", container.id);
-    snapshot.record.log_path = container.directory.join(&name).display().to_string();
+    snapshot.record.log_path = container.log_path().display().to_string();
     match symlink(&name, container.directory.join("log.json")) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(error).context(|| "link the log")
@@ -306,20 +320,12 @@ pub(crate) fn exit_code(message: &str) -> i32 {
 async fn commit(
     inner: &Arc<Inner>,
     container: &Arc<Container>,
-    prepared: Snapshot,
     join: &Join,
     pid: i32,
     at: i64,
 ) -> Result<()> {
     container.change(|snapshot| {
-        let (present, next) = (&mut snapshot.record, prepared.record);
-        present.config.hostname = next.config.hostname;
-        present.network_settings = next.network_settings;
-        present.davit_sandbox = next.davit_sandbox;
-        present.log_path = next.log_path;
-        present.hostname_path = next.hostname_path;
-        present.hosts_path = next.hosts_path;
-        present.resolv_conf_path = next.resolv_conf_path;
+        let present = &mut snapshot.record;
         present.has_been_started_before = true;
         present.has_been_manually_stopped = false;
         present.restart_count = 0;
@@ -369,7 +375,7 @@ fn note_paths(container: &Container, snapshot: &mut Snapshot) {
     record.hosts_path = path("hosts");
     record.resolv_conf_path = path("resolv.conf");
     if snapshot.host_config.log_config.kind == "json-file" {
-        record.log_path = path(&format!("{}-json.log", container.id));
+        record.log_path = container.log_path().display().to_string();
     }
 }
 

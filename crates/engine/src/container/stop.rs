@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_monitor::protocol::Request;
-use davit_types::{Context, Error, Result};
+use davit_types::{Context, Error, Kind, Result};
 
 use super::{Container, Progress, blocking, detached, start};
 use crate::engine::Inner;
@@ -31,8 +31,8 @@ impl Engine {
         })
         .await
         .map_err(|cause| match cause.kind() {
-            davit_types::Kind::NotModified => cause,
-            _ => cause.context("cannot stop container"),
+            Kind::NotModified => cause,
+            _ => cause.context(format!("cannot stop container: {name}")),
         })
     }
 
@@ -52,12 +52,15 @@ impl Engine {
         detached(async move {
             let _guard = container.transition.lock().await;
             container.check_present()?;
-            let failed = || format!("Cannot restart container {name}");
+            // As with Docker, whatever goes wrong has no kind of its own (500).
+            let failed = |cause: Error| {
+                cause.context(format!("Cannot restart container {name}")).with_kind(Kind::Internal)
+            };
             if container.snapshot().record.state.running {
                 let _kept = container.keep();
-                stop(&inner, &container, timeout, signal).await.context(failed)?;
+                stop(&inner, &container, timeout, signal).await.map_err(&failed)?;
             }
-            start::start(&inner, &container).await.context(failed)?;
+            start::start(&inner, &container).await.map_err(&failed)?;
             inner.publish(&container.snapshot(), "restart", &[]);
             Ok(())
         })

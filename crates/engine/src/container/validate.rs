@@ -24,7 +24,7 @@ pub(crate) fn check(config: &Config, host_config: &HostConfig, cpus: i64) -> Res
         ));
     }
     for host in host_config.extra_hosts.iter().flatten() {
-        if !host.split_once([':', '=']).is_some_and(|(name, _)| !name.is_empty()) {
+        if host.split_once([':', '=']).is_none_or(|(name, _)| name.is_empty()) {
             return invalid(format!("bad format for add-host: {host:?}"));
         }
     }
@@ -371,11 +371,12 @@ mod tests {
 
     #[test]
     fn what_docker_accepts_is_accepted() {
-        let mut host_config = HostConfig::default();
-        host_config.cap_add = Some(vec!["all".into(), "net_admin".into(), "CAP_SYS_TIME".into()]);
-        host_config.restart_policy =
-            RestartPolicy { name: "on-failure".into(), maximum_retry_count: 3 };
-        host_config.security_opt = Some(vec!["seccomp=unconfined".into()]);
+        let host_config = HostConfig {
+            cap_add: Some(vec!["all".into(), "net_admin".into(), "CAP_SYS_TIME".into()]),
+            restart_policy: RestartPolicy { name: "on-failure".into(), maximum_retry_count: 3 },
+            security_opt: Some(vec!["seccomp=unconfined".into()]),
+            ..HostConfig::default()
+        };
         assert!(check(&Config::default(), &host_config, 2).expect("valid").is_empty());
     }
 }

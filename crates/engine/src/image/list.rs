@@ -123,7 +123,11 @@ mod tests {
             ("a/*", "a/b:1", true),
         ] {
             let pattern = glob(pattern).expect("valid");
-            assert_eq!(matches_reference(&[pattern.clone()], tag), matches, "{pattern} {tag}");
+            assert_eq!(
+                matches_reference(std::slice::from_ref(&pattern), tag),
+                matches,
+                "{pattern} {tag}"
+            );
         }
     }
 }

@@ -171,20 +171,14 @@ pub(crate) fn check_name(name: &str) -> Result<&str> {
 }
 
 fn check_options(name: &str, options: Option<&BTreeMap<String, String>>) -> Result<()> {
-    for (key, _) in options.into_iter().flatten() {
-        match key.as_str() {
-            "type" | "o" | "device" | "size" => {
-                return Err(Error::new(
-                    Kind::NotImplemented,
-                    format!("create {name}: option {key:?} of the local driver is not supported"),
-                ));
-            }
-            _ => {
-                return Err(Error::invalid(format!("create {name}: invalid option: {key:?}")));
-            }
-        }
+    match options.and_then(|options| options.keys().next()).map(String::as_str) {
+        None => Ok(()),
+        Some(key @ ("type" | "o" | "device" | "size")) => Err(Error::new(
+            Kind::NotImplemented,
+            format!("create {name}: option {key:?} of the local driver is not supported"),
+        )),
+        Some(key) => Err(Error::invalid(format!("create {name}: invalid option: {key:?}"))),
     }
-    Ok(())
 }
 
 #[cfg(test)]
