@@ -12,6 +12,9 @@ mod ports;
 mod process;
 mod storage;
 
+#[cfg(test)]
+mod tests;
+
 use clap::Args;
 use davit_api::container::{Config, CreateRequest, HostConfig, RestartPolicy};
 

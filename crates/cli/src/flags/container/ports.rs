@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn publish_spreads_ranges() {
-        let table: [(&str, &[(&str, &str, &str)]); 12] = [
+        type Published<'a> = &'a [(&'a str, &'a str, &'a str)];
+        let table: [(&str, Published<'_>); 12] = [
             ("8080:80", &[("80/tcp", "", "8080")]),
             ("80", &[("80/tcp", "", "")]),
             (":80", &[("80/tcp", "", "")]),
