@@ -55,14 +55,14 @@ fn kernel_files_are_masked_or_read_only() -> Result<()> {
             for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/mm/x; do
                 ( echo x > $f ) 2>/dev/null && echo $f is writable
             done
-            mount -t tmpfs none /mnt 2>/dev/null && echo mount works
+            mount -t tmpfs none /home 2>/dev/null && echo mount works
             true";
         let found = setup.shell("", script)?;
         ensure!(found.is_empty(), "{found}");
         let proc_sys = "grep -c ' /proc/sys .*ro' /proc/self/mounts";
         ensure!(setup.shell("", proc_sys)? == "1");
         if can_be_privileged(setup)? {
-            let mount = "mount -t tmpfs none /mnt && echo mounted";
+            let mount = "mount -t tmpfs none /home && echo mounted";
             ensure!(setup.shell("--privileged", mount)? == "mounted");
         }
         Ok(())

@@ -39,7 +39,7 @@ fn requests_fail_with_dockers_status_and_message() -> Result<()> {
             ("POST", "/containers/made/pause", 409, "is not running"),
             ("POST", "/containers/up/rename?name=made", 409, "is already in use by container"),
             ("DELETE", "/containers/up", 409, "container"),
-            ("GET", "/containers/up/logs", 400, "you must choose at least one stream"),
+            ("GET", "/containers/up/logs", 400, "at least one"),
             (
                 "GET",
                 "/containers/up/archive?path=/nosuch",

@@ -1,5 +1,6 @@
 //! The daemon is killed twenty times under load; containers, logs, exits, restarts and connections
-//! go on as if nothing had happened.
+//! go on as if nothing had happened. The one test that Docker itself (with live-restore) fails: it loses
+//! exits and port proxies.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
