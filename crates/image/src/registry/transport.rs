@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use davit_types::{Context as _, Error, Result};
@@ -55,19 +54,28 @@ fn is_inside(address: IpAddr, network: &str) -> bool {
 
 /// A client for one pull. HTTP/1.1 only: one HTTP/2 window would slow large layers down.
 pub(super) fn client(plain: bool) -> Result<reqwest::Client> {
-    let builder = reqwest::Client::builder()
+    // Two providers in one program would make the default ambiguous: name it.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else being first is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+    let client = if plain {
+        // A host without CA certificates can still speak plain HTTP; should the registry send us to
+        // an https address there, that fails for want of trust.
+        let without_trust = |_| builder().no_proxy().tls_certs_only([]).build();
+        builder().no_proxy().build().or_else(without_trust)
+    } else {
+        builder().build()
+    };
+    client.context(|| "make HTTP client")
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .user_agent(concat!("davit/", env!("CARGO_PKG_VERSION")));
-    // Two providers in one program would make the default ambiguous: name it.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else being first is as good.
-        rustls::crypto::CryptoProvider::install_default((*provider).clone()).ok();
-    }
-    let builder = if plain { builder.no_proxy() } else { builder };
-    builder.build().context(|| "make HTTP client")
+        .user_agent(concat!("davit/", env!("CARGO_PKG_VERSION")))
 }
 
 /// What Docker says when a request got no answer.
