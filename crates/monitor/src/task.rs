@@ -76,6 +76,9 @@ pub struct Overlay {
     pub work: PathBuf,
     /// Where the root is seen from the host.
     pub merged: PathBuf,
+    /// Nothing of it has to survive a crash of the host: unmounting does not write back (`--rm`).
+    #[serde(default)]
+    pub volatile: bool,
 }
 
 /// Standard input of the process.

@@ -15,7 +15,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
+    unmount,
 };
 
 /// Settings under which `docker diff` and the layers on disk mean what they say; kernels without one
@@ -37,14 +38,35 @@ pub(crate) fn mount_overlay(overlay: &Overlay) -> Result<()> {
     {
         return Err(error).context(what);
     }
+    if overlay.volatile {
+        forget_volatile_use(overlay).context(what)?;
+    }
     std::env::set_current_dir(&overlay.layers).context(what)?;
-    let mounted = match mount_by_parts(overlay) {
+    let by_parts = if takes_parts() { mount_by_parts(overlay) } else { Err(Errno::NOSYS) };
+    let mounted = match by_parts {
         Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG) => mount_classic(overlay),
         other => other.map_err(std::io::Error::from),
     };
     // Where it was before; the root directory always exists.
     let _ = std::env::set_current_dir("/");
     mounted.context(what)
+}
+
+/// Whether the kernel knows `lowerdir+` (6.5). Older ones write each attempt into their log.
+fn takes_parts() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 5)
+}
+
+/// A root that was mounted volatile is marked, so that it isn't used after a crash of the host. One
+/// that is made volatile has nothing to lose.
+fn forget_volatile_use(overlay: &Overlay) -> std::io::Result<()> {
+    match std::fs::remove_dir(overlay.work.join("work/incompat/volatile")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A root that is no longer in any mount table. It holds the last reference to the overlay, whose end
@@ -80,6 +102,9 @@ fn mount_by_parts(overlay: &Overlay) -> Result<(), Errno> {
     for (key, value) in SETTINGS {
         let _ = fsconfig_set_string(&context, key, value);
     }
+    if overlay.volatile {
+        fsconfig_set_flag(&context, "volatile")?;
+    }
     fsconfig_set_string(&context, "source", "overlay")?;
     fsconfig_create(&context)?;
     let detached = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
@@ -99,6 +124,9 @@ fn mount_classic(overlay: &Overlay) -> std::io::Result<()> {
     append_escaped(&mut options, relative(overlay, &overlay.upper));
     options.extend_from_slice(b",workdir=");
     append_escaped(&mut options, relative(overlay, &overlay.work));
+    if overlay.volatile {
+        options.extend_from_slice(b",volatile");
+    }
     let options = CString::new(options)?;
     let flags = MountFlags::empty();
     Ok(mount("overlay", &overlay.merged, "overlay", flags, options.as_c_str())?)

@@ -184,6 +184,7 @@ fn write_bundle(
         upper: layer.upper.clone(),
         work: layer.work.clone(),
         merged: layer.merged.clone(),
+        volatile: snapshot.is_auto_remove(),
     };
     let config = spec::oci_spec(&input)?;
     let task = task(inner, snapshot, overlay)?;

@@ -24,9 +24,13 @@ pub(crate) struct Console {
 
 /// Makes the nodes. Where the kernel refuses (in a user namespace), the host's are bound instead.
 pub(super) fn make_nodes(tree: &Tree, devices: &[Device]) -> Result<(), Failure> {
-    devices
-        .iter()
-        .try_for_each(|device| make_node(tree, device).step("mknod", device.path.to_string_lossy()))
+    // The nodes' modes are meant as they are written; this process is the container's own.
+    let before = rustix::process::umask(Mode::empty());
+    let made = devices.iter().try_for_each(|device| {
+        make_node(tree, device).step("mknod", device.path.to_string_lossy())
+    });
+    rustix::process::umask(before);
+    made
 }
 
 /// The links that programs expect.
