@@ -116,8 +116,13 @@ fn put_aside(directory: &Path, failure: &Error) {
 async fn reconnect(inner: &Arc<Inner>, container: Arc<Container>) -> Option<Found> {
     // The record may be older than the start: the bundle tells whether there is a monitor.
     if !container.bundle.join("monitor.sock").exists() {
-        if container.snapshot().record.state.running {
+        let record = &container.snapshot().record;
+        if record.state.running {
             lost(inner, &container).await;
+        } else if record.davit_sandbox.is_some() {
+            // The daemon died starting it. A shim that is still at it ends by itself.
+            release(inner, &container).await;
+            save(&container).await;
         }
         return None;
     }
@@ -183,6 +188,7 @@ async fn take_over(inner: &Arc<Inner>, container: &Arc<Container>, status: &Stat
         // The daemon that made it died before it let it go: as if it was never started.
         Phase::Created => {
             release(inner, container).await;
+            save(container).await;
             false
         }
         Phase::Exited => {

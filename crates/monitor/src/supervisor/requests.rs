@@ -10,6 +10,8 @@ use crate::attached::Attached;
 use crate::connection::{Connection, Incoming};
 use crate::protocol::{Attach, Event, Request, RequestMessage, VERSION};
 
+const SIGKILL: i32 = 9;
+
 impl<B: Backend> Supervisor<B> {
     /// Takes in a connection.
     pub(super) fn add_connection(&mut self, socket: OwnedFd) -> Option<usize> {
@@ -38,8 +40,22 @@ impl<B: Backend> Supervisor<B> {
             match connection.receive() {
                 Incoming::Request(message, fd) => self.request(index, message, fd),
                 Incoming::Nothing => break,
-                Incoming::Gone => self.connections[index] = None,
+                Incoming::Gone => self.forget_connection(index),
             }
+        }
+    }
+
+    /// The other side has gone. A process that nobody is left to start is given up.
+    fn forget_connection(&mut self, index: usize) {
+        if let Some(connection) = self.connections[index].take() {
+            // Closing alone would not do while the process that waits for its start has a copy of the
+            // socket: it would stay in the epoll, ready for ever.
+            let _ = self.epoll.remove(&connection);
+        }
+        let nobody_left = self.connections.iter().all(Option::is_none);
+        if self.state == State::Created && nobody_left {
+            // Its end is taken in as that of any process; dead already is fine.
+            let _ = self.signal(SIGKILL, true);
         }
     }
 
