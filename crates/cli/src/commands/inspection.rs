@@ -10,6 +10,9 @@ use crate::output::template::{Template, Value};
 use crate::output::{self, json};
 use crate::session::Session;
 
+/// The exit status for a template that is none.
+const BAD_TEMPLATE: u8 = 64;
+
 /// Fetches each named object with `fetch` and prints what was found; what was not is reported at the end.
 pub(crate) async fn inspect<'n, F, Fut>(
     names: &'n [String],
@@ -21,9 +24,10 @@ where
     Fut: Future<Output = Outcome<Bytes>>,
 {
     let template = match format.filter(|text| !text.is_empty()) {
-        Some("json") => Some(Template::parse("{{json .}}")?),
-        Some(text) => Some(Template::parse(text)?),
-        None => None,
+        Some("json") | None => None,
+        Some(text) => {
+            Some(Template::parse(text).map_err(|failure| failure.with_code(BAD_TEMPLATE))?)
+        }
     };
     let (mut documents, mut failures) = (Vec::new(), Vec::new());
     for name in names {
@@ -36,21 +40,29 @@ where
         Some(template) => {
             for document in &documents {
                 let value = Value::parse(document).map_err(Failure::new)?;
-                output::line(&template.render(&value)?)?;
+                match template.render(&value) {
+                    Ok(text) => output::line(&text)?,
+                    Err(failure) => {
+                        output::line("")?;
+                        failures.push(failure.text);
+                        break;
+                    }
+                };
             }
         }
         None => {
-            print_array(&documents)?;
+            print_array(&documents, format == Some("json"))?;
         }
     }
     if failures.is_empty() { Ok(0) } else { Err(Failure::new(failures.join("\n"))) }
 }
 
-fn print_array(documents: &[Bytes]) -> Outcome {
+fn print_array(documents: &[Bytes], in_one_line: bool) -> Outcome {
     let mut array = b"[".to_vec();
     array.extend_from_slice(&documents.join(&b","[..]));
     array.push(b']');
-    output::line(&json::indented(&array).map_err(Failure::new)?)
+    let text = if in_one_line { json::compact(&array) } else { json::indented(&array) };
+    output::line(&text.map_err(Failure::new)?)
 }
 
 /// Fetches one document.

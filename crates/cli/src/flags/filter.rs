@@ -11,9 +11,7 @@ pub(crate) fn parse(text: &str) -> Result<(String, String), String> {
     }
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
-        None => Err("invalid argument \"".to_owned()
-            + text
-            + "\" for filter: bad format of filter (expected name=value)"),
+        None => Err("bad format of filter (expected name=value)".to_owned()),
     }
 }
 

@@ -40,13 +40,16 @@ impl Listing {
                 None => (text, false),
             },
         };
-        let template = Template::parse(&unescape(template))?;
+        let template =
+            Template::parse(&unescape(template)).map_err(|failure| reworded(failure, "parse"))?;
         let mut lines = Vec::with_capacity(rows.len() + 1);
         if is_table {
-            lines.push(template.render(&self.header())?);
+            let header = template.render(&self.header());
+            lines.push(header.map_err(|failure| reworded(failure, "execute"))?);
         }
         for row in rows {
-            lines.push(template.render(&Value::Row(row))?);
+            let line = template.render(&Value::Row(row));
+            lines.push(line.map_err(|failure| reworded(failure, "execute"))?);
         }
         let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
         if is_table { align(&text) } else { Ok(text) }
@@ -55,8 +58,16 @@ impl Listing {
     fn header(&self) -> Value {
         let columns =
             self.titles.iter().map(|(field, title)| (*field, Value::from(*title))).collect();
-        Value::Row(Row::new(columns).with_labels([]))
+        let methods = vec![("Label", Value::Echo)];
+        Value::Row(Row { columns, methods })
     }
+}
+
+/// Lists report a bad template in other words than `inspect` does.
+fn reworded(failure: Failure, step: &str) -> Failure {
+    let text =
+        failure.text.replacen("template parsing error", &format!("failed to {step} template"), 1);
+    Failure { text, ..failure }
 }
 
 /// `\t` and `\n` written as two characters mean the control characters.

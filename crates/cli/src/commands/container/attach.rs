@@ -85,14 +85,14 @@ impl Verb for Attach {
 fn check_state(container: &Value) -> Outcome<()> {
     let is = |field: &str| container.at(&["State", field]).is_true();
     if !is("Running") {
-        return Err(Failure::new("cannot attach to a stopped container, start it first"));
+        return Err(Failure::new("You cannot attach to a stopped container, start it first"));
     }
     if is("Paused") {
-        return Err(Failure::new("cannot attach to a paused container, unpause it first"));
+        return Err(Failure::new("You cannot attach to a paused container, unpause it first"));
     }
     if is("Restarting") {
         return Err(Failure::new(
-            "cannot attach to a restarting container, wait until it is running",
+            "You cannot attach to a restarting container, wait until it is running",
         ));
     }
     Ok(())

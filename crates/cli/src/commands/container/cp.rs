@@ -111,6 +111,12 @@ impl Cp {
             Err(_) => Target::Missing,
         };
         let placement = copy_path::place(&from, found.mode & GO_DIRECTORY != 0, to, target)?;
+        if !Path::new(&placement.directory).is_dir() {
+            return Err(Failure::new(format!(
+                "invalid output path: directory {:?} does not exist",
+                placement.directory
+            )));
+        }
         let top = found.name;
         let size = run_blocking(move || unpack(reader, &placement, &top)).await?;
         Ok(Some(format!("Successfully copied {} to {to}", units::decimal_size(size as f64, 3))))

@@ -46,7 +46,7 @@ fn one(name: &str, wanted: &str, ports: &Ports) -> Outcome<Vec<String>> {
     }
     match ports.get(&format!("{port}/{protocol}")).and_then(Option::as_ref) {
         Some(bindings) => Ok(bindings.iter().map(target).collect()),
-        None => Err(Failure::new(format!("no public port '{wanted}' published for {name}"))),
+        None => Err(Failure::new(format!("Error: No public port '{wanted}' published for {name}"))),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use clap::Args;
 use davit_api::container::{Port, Summary};
+use davit_api::image::Platform;
 
 use crate::catalogue::{Arity, Verb};
 use crate::client::Query;
 use crate::failure::Outcome;
 use crate::flags::{filter, values};
 use crate::output::format::Listing;
-use crate::output::template::Row;
-use crate::output::units;
+use crate::output::template::{Row, Value};
+use crate::output::{self, units};
 use crate::session::Session;
 
 const LISTING: Listing = Listing {
@@ -76,8 +77,11 @@ impl Verb for List {
 
     async fn run(self, session: &Session) -> Outcome {
         let limit = if self.latest { 1 } else { self.last };
-        let with_size =
-            self.size || self.format.as_deref().is_some_and(|text| text.contains(".Size"));
+        let with_size = self.size
+            || self
+                .format
+                .as_deref()
+                .is_some_and(|text| text.contains(".Size") || text.contains("json ."));
         let query = Query::new()
             .with_flag("all", self.all)
             .with_some("limit", (limit > 0).then(|| limit.to_string()))
@@ -86,7 +90,14 @@ impl Verb for List {
         let containers: Vec<Summary> = session.client.get("/containers/json", &query).await?;
         let rows = containers.iter().map(|container| row(container, !self.no_trunc)).collect();
         let listing = if self.size { LISTING_WITH_SIZE } else { LISTING };
-        listing.print(rows, self.format.as_deref(), self.quiet)
+        let format = self.format.as_deref().filter(|text| !text.is_empty());
+        if self.quiet && format.is_some() {
+            output::complain(
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+            );
+            return listing.print(rows, None, true);
+        }
+        listing.print(rows, format, self.quiet)
     }
 }
 
@@ -116,12 +127,15 @@ fn row(container: &Summary, cut: bool) -> Row {
         ("LocalVolumes", local.to_string().into()),
         ("Mounts", mounts(container, cut).into()),
         ("Networks", networks.join(",").into()),
-        (
-            "Platform",
-            platform.map_or_else(String::new, |p| format!("{}/{}", p.os, p.architecture)).into(),
-        ),
+        ("Platform", platform.map_or(Value::Null, platform_value)),
     ])
     .with_labels(container.labels.clone())
+}
+
+/// The platform as an object, which is how Docker's JSON shows it.
+fn platform_value(platform: &Platform) -> Value {
+    let field = |name: &str, value: &str| (name.to_owned(), Value::from(value));
+    Value::Map(vec![field("architecture", &platform.architecture), field("os", &platform.os)])
 }
 
 /// Names without their slash; when cut, without those that links gave.
@@ -165,18 +179,10 @@ fn mounts(container: &Summary, cut: bool) -> String {
     names.collect::<Vec<_>>().join(",")
 }
 
-/// Ports in one text, neighbours with the same target joined to ranges.
+/// Ports in one text, neighbours with the same target joined to ranges; those that change their number come last.
 fn ports(ports: &[Port]) -> String {
     let mut sorted: Vec<&Port> = ports.iter().collect();
-    sorted.sort_by(|a, b| {
-        (a.private_port, &a.ip, a.public_port, &a.kind).cmp(&(
-            b.private_port,
-            &b.ip,
-            b.public_port,
-            &b.kind,
-        ))
-    });
-    // Docker prints ranges in the order of their groups' first ports, hidden ones behind.
+    sorted.sort_by_key(|port| (port.private_port, &port.ip, port.public_port, &port.kind));
     let mut groups: Vec<Group> = Vec::new();
     let mut singles = Vec::new();
     for port in sorted {
@@ -184,22 +190,24 @@ fn ports(ports: &[Port]) -> String {
             singles.push(single(port));
             continue;
         }
+        let number = port.private_port;
         let found = groups.iter_mut().find(|group| {
-            group.ip == port.ip && group.kind == port.kind && group.last + 1 == port.private_port
+            group.ip == port.ip
+                && group.kind == port.kind
+                && u32::from(group.last) + 1 == u32::from(number)
         });
         match found {
-            Some(group) => group.last = port.private_port,
+            Some(group) => group.last = number,
             None => groups.push(Group {
                 ip: port.ip.clone(),
                 kind: port.kind.clone(),
-                first: port.private_port,
-                last: port.private_port,
+                first: number,
+                last: number,
             }),
         }
     }
     groups.sort_by(|a, b| (&a.ip, &a.kind, a.first).cmp(&(&b.ip, &b.kind, b.first)));
-    singles.extend(groups.iter().map(Group::print));
-    singles.join(", ")
+    groups.iter().map(Group::print).chain(singles).collect::<Vec<_>>().join(", ")
 }
 
 struct Group {

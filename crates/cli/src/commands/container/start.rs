@@ -61,9 +61,10 @@ impl Start {
         }
         match failed.is_empty() {
             true => Ok(0),
-            false => {
-                Err(Failure::new(format!("failed to start containers: {}", failed.join(", "))))
-            }
+            false => Err(Failure::new(format!(
+                "Error: failed to start containers: {}",
+                failed.join(", ")
+            ))),
         }
     }
 

@@ -25,6 +25,12 @@ const LISTING: Listing = Listing {
     quiet: "{{.ID}}",
 };
 
+/// With `--human=false` the second column holds a time.
+const LISTING_WITH_TIMES: Listing = Listing {
+    default: "table {{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+    ..LISTING
+};
+
 /// Flags of `davit history`.
 #[derive(Debug, Args)]
 pub(crate) struct History {
@@ -52,7 +58,8 @@ impl Verb for History {
         let items: Vec<HistoryItem> =
             session.client.get(&path(&self.operands[0], "/history"), &Query::new()).await?;
         let rows = items.iter().map(|item| self.row(item)).collect();
-        LISTING.print(rows, self.format.as_deref(), self.quiet)
+        let listing = if self.human { LISTING } else { LISTING_WITH_TIMES };
+        listing.print(rows, self.format.as_deref(), self.quiet)
     }
 }
 

@@ -95,7 +95,7 @@ fn rows(image: &ImageSummary, cut: bool, with_digests: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = tags
         .map(|reference| {
             let repository = reference.familiar_name();
-            let digest = digest_of(&repository);
+            let digest = if with_digests { digest_of(&repository) } else { NONE.to_owned() };
             row(image, cut, &repository, reference.tag().unwrap_or(NONE), &digest)
         })
         .collect();
@@ -133,6 +133,6 @@ fn row(image: &ImageSummary, cut: bool, repository: &str, tag: &str, digest: &st
         ("Containers", containers.into()),
         ("SharedSize", size(image.shared_size).into()),
         ("UniqueSize", size(unique).into()),
-        ("VirtualSize", size(image.size).into()),
+        ("VirtualSize", units::decimal_size(image.size.max(0) as f64, 4).into()),
     ])
 }

@@ -40,7 +40,7 @@ impl Verb for Remove {
                 }
             }
         }
-        if has_failed { Err(Failure::quiet(1)) } else { Ok(0) }
+        if has_failed { Err(Failure::new("exit status 1")) } else { Ok(0) }
     }
 }
 

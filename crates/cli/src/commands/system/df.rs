@@ -113,39 +113,60 @@ fn build_cache() -> Row {
 
 /// Every object on its own, in four tables.
 fn verbose(usage: &Usage) -> Outcome {
-    let bytes = |size: i64| units::decimal_size(size.max(0) as f64, 4);
-    let mut text = String::from("REPOSITORY:TAG\tIMAGE ID\tCREATED\tSIZE\tCONTAINERS\n");
-    for image in &usage.images {
-        let name = image.repo_tags.first().map_or("<none>", String::as_str);
-        text += &format!(
-            "{name}\t{}\t{}\t{}\t{}\n",
+    print_table("Images space usage:", &image_table(&usage.images))?;
+    print_table("Containers space usage:", &container_table(&usage.containers))?;
+    print_table("Local Volumes space usage:", &volume_table(&usage.volumes))?;
+    let cache = "CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED\n";
+    print_table("Build cache usage: 0B", cache)
+}
+
+fn print_table(title: &str, table: &str) -> Outcome {
+    output::text(&format!("{title}\n\n{}\n", output::format::align(table)?))
+}
+
+fn bytes(size: i64, digits: usize) -> String {
+    units::decimal_size(size.max(0) as f64, digits)
+}
+
+fn image_table(images: &[ImageSummary]) -> String {
+    let title = "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n";
+    images.iter().fold(title.to_owned(), |text, image| {
+        let name = image.repo_tags.first().and_then(|name| name.rsplit_once(':'));
+        let (repository, tag) = name.unwrap_or(("<none>", "<none>"));
+        let shared = image.shared_size.max(0);
+        text + &format!(
+            "{repository}\t{tag}\t{}\t{}\t{}\t{}\t{}\t{}\n",
             units::short_id(&image.id),
             units::ago(image.created),
-            bytes(image.size),
-            image.containers
-        );
-    }
-    output::text(&format!("Images space usage:\n\n{}\n", output::format::align(&text)?))?;
-    let mut text =
-        String::from("CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n");
-    for container in &usage.containers {
+            bytes(image.size, 3),
+            bytes(shared, 4),
+            bytes(image.size - shared, 4),
+            image.containers.max(0)
+        )
+    })
+}
+
+fn container_table(containers: &[Summary]) -> String {
+    let title = "CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n";
+    containers.iter().fold(title.to_owned(), |text, container| {
         let name = container.names.first().map_or("", |name| name.trim_start_matches('/'));
         let volumes = container.mounts.iter().filter(|mount| mount.driver == "local").count();
-        text += &format!(
+        text + &format!(
             "{}\t{}\t{:?}\t{volumes}\t{}\t{}\t{}\t{name}\n",
             units::short_id(&container.id),
             container.image,
             units::ellipsis(&container.command, 20),
-            bytes(container.size_rw.unwrap_or(0)),
+            bytes(container.size_rw.unwrap_or(0), 3),
             units::ago(container.created),
             container.status
-        );
-    }
-    output::text(&format!("Containers space usage:\n\n{}\n", output::format::align(&text)?))?;
-    let mut text = String::from("VOLUME NAME\tLINKS\tSIZE\n");
-    for volume in &usage.volumes {
-        let (links, size) = volume.usage_data.as_ref().map_or((0, 0), |u| (u.ref_count, u.size));
-        text += &format!("{}\t{links}\t{}\n", volume.name, bytes(size));
-    }
-    output::text(&format!("Local Volumes space usage:\n\n{}\n", output::format::align(&text)?))
+        )
+    })
+}
+
+fn volume_table(volumes: &[Volume]) -> String {
+    volumes.iter().fold("VOLUME NAME\tLINKS\tSIZE\n".to_owned(), |text, volume| {
+        let usage = volume.usage_data.as_ref();
+        let (links, size) = usage.map_or((0, 0), |usage| (usage.ref_count, usage.size));
+        text + &format!("{}\t{links}\t{}\n", volume.name, bytes(size, 4))
+    })
 }

@@ -11,8 +11,8 @@ use crate::client::{Query, Request};
 use crate::commands::container::logs::moment;
 use crate::failure::{Failure, Outcome};
 use crate::flags::filter;
-use crate::output;
 use crate::output::template::{Template, Value};
+use crate::output::{self, json};
 use crate::session::Session;
 
 /// Flags of `davit events`.
@@ -40,9 +40,31 @@ impl Verb for Events {
 
     async fn run(self, session: &Session) -> Outcome {
         let template = match self.format.as_deref().filter(|text| !text.is_empty()) {
-            Some("json") => Some(Template::parse("{{json .}}")?),
+            Some("json" | "{{json .}}") => {
+                return self.follow(session, |line| json::compact(line).map_err(Failure::new)).await;
+            }
             Some(text) => Some(Template::parse(&text.replace("\\t", "\t"))?),
             None => None,
+        };
+        self.follow(session, |line| match &template {
+            Some(template) => template.render(&fields(line)?),
+            None => {
+                let event: EventMessage = serde_json::from_slice(line).map_err(|error| {
+                    Failure::new(format!("an event is not understood: {error}"))
+                })?;
+                Ok(describe(&event))
+            }
+        })
+        .await
+    }
+}
+
+impl Events {
+    /// Prints every event as `show` says, until the daemon ends it.
+    async fn follow(&self, session: &Session, show: impl Fn(&[u8]) -> Outcome<String>) -> Outcome {
+        let print = |line: &[u8]| match line.trim_ascii() {
+            [] => Ok(0),
+            line => output::line(&show(line)?),
         };
         let query = Query::new()
             .with_some("since", moment(self.since.as_deref(), "since")?)
@@ -57,27 +79,11 @@ impl Verb for Events {
             pending.extend_from_slice(&data);
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
-                print(&line, template.as_ref())?;
+                print(&line)?;
             }
         }
-        print(&pending, template.as_ref())?;
-        Ok(0)
+        print(&pending)
     }
-}
-
-fn print(line: &[u8], template: Option<&Template>) -> Outcome<()> {
-    if line.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    let text = match template {
-        Some(template) => template.render(&fields(line)?)?,
-        None => {
-            let event: EventMessage = serde_json::from_slice(line)
-                .map_err(|error| Failure::new(format!("an event is not understood: {error}")))?;
-            describe(&event)
-        }
-    };
-    output::line(&text).map(drop)
 }
 
 /// The event's fields under the names that Docker's templates use.
@@ -95,9 +101,10 @@ fn fields(line: &[u8]) -> Outcome<Value> {
             entries.push((new.to_owned(), value));
         }
     }
-    if let Some(id) = get("Actor", &entries).map(|actor| actor.at(&["ID"]).clone()) {
-        entries.push(("ID".to_owned(), id));
-    }
+    let actor = get("Actor", &entries).unwrap_or_default();
+    entries.push(("ID".to_owned(), actor.at(&["ID"]).clone()));
+    let image = actor.at(&["Attributes", "image"]).text();
+    entries.push(("From".to_owned(), image.into()));
     Ok(Value::Map(entries))
 }
 

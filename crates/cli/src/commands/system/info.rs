@@ -76,6 +76,9 @@ fn describe(info: &Answer) -> String {
     lines.push(format!("Runtimes: {}", runtimes.join(" ")));
     lines.push(format!("Default Runtime: {}", info.default_runtime));
     lines.push(format!("Init Binary: {}", info.init_binary));
+    lines.push(format!("containerd version: {}", info.containerd_commit.id));
+    lines.push(format!("runc version: {}", info.runc_commit.id));
+    lines.push(format!("init version: {}", info.init_commit.id));
     lines.push("Security Options:".to_owned());
     lines.extend(info.security_options.iter().flat_map(|option| security_option(option)));
     lines.push(format!("Kernel Version: {}", info.kernel_version));

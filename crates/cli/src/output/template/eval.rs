@@ -139,6 +139,7 @@ impl Scope<'_> {
         let value = self.operand(first, dot)?;
         match (arguments.as_slice(), value.as_ref()) {
             ([], _) => Ok(value.into_owned()),
+            ([Value::Str(key)], Value::Echo) => Ok(Value::Str(key.clone())),
             // A method with an argument: `.Label "x"`.
             ([Value::Str(key)], Value::Map(_)) => {
                 Ok(value.field(key).cloned().unwrap_or_else(|| Value::Str(String::new())))

@@ -280,7 +280,12 @@ impl Parser {
             _ => return Ok(None),
         };
         self.position += 1;
-        while let Some((_, Token::Chained(name))) = self.tokens.get(self.position) {
+        let mut column = column;
+        while let Some((at, Token::Chained(name))) = self.tokens.get(self.position) {
+            if fields.len() <= 1 {
+                // Go names the place of the second field for the whole chain.
+                column = *at;
+            }
             fields.push(name.clone());
             self.position += 1;
         }

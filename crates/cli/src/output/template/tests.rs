@@ -83,7 +83,7 @@ fn mistakes_are_reported_in_gos_words() {
         ),
         (
             "x {{.State.Nope}}",
-            "template parsing error: template: :1:4: executing \"\" at <.State.Nope>: map has no entry for key \"Nope\"",
+            "template parsing error: template: :1:10: executing \"\" at <.State.Nope>: map has no entry for key \"Nope\"",
         ),
     ];
     for (template, expected) in table {

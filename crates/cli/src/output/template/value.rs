@@ -25,6 +25,8 @@ pub(crate) enum Value {
     Map(Vec<(String, Self)>),
     /// One line of a table.
     Row(Row),
+    /// A method that returns its argument: the title of a column such as `{{.Label "x"}}`.
+    Echo,
 }
 
 /// One line of a table: its columns, and what only templates can ask for.
@@ -118,7 +120,7 @@ impl Value {
             Self::Str(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map(entries) => !entries.is_empty(),
-            Self::Row(_) => true,
+            Self::Row(_) | Self::Echo => true,
         }
     }
 
@@ -126,6 +128,7 @@ impl Value {
     pub(crate) fn print(&self) -> String {
         match self {
             Self::Null => "<no value>".to_owned(),
+            Self::Echo => String::new(),
             Self::Str(text) => text.clone(),
             Self::Bool(value) => value.to_string(),
             Self::Int(number) => number.to_string(),
@@ -157,10 +160,16 @@ impl Value {
         }
     }
 
-    /// The value as JSON in one line, escaped as Go's encoder does without HTML escaping.
+    /// The value as JSON in one line. A row's is safe inside of HTML, as Go's encoder makes it by default.
     pub(crate) fn json(&self) -> String {
         // Serialising to memory fails only for keys that aren't strings, and all are.
-        serde_json::to_string(self).unwrap_or_default()
+        let text = serde_json::to_string(self).unwrap_or_default();
+        match self {
+            Self::Row(_) => {
+                text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+            }
+            _ => text,
+        }
     }
 }
 
@@ -202,7 +211,7 @@ impl From<i64> for Value {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Null => serializer.serialize_unit(),
+            Self::Null | Self::Echo => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
                 (Ok(number), _) => serializer.serialize_i64(number),
