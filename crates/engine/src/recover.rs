@@ -77,7 +77,11 @@ fn load(inner: &Inner) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         // Anything else there is not a container's.
         let Ok(id) = ContainerId::parse(&name) else { continue };
-        if let Err(failure) = load_one(inner, &id, &entry.path()) {
+        if !entry.path().join("config.v2.json").exists() {
+            // The last thing that create writes: nobody was told of this container.
+            let removed = std::fs::remove_dir_all(entry.path());
+            report(&id, removed.context(|| "delete an unfinished container"));
+        } else if let Err(failure) = load_one(inner, &id, &entry.path()) {
             put_aside(&entry.path(), &failure);
         }
     }
@@ -247,7 +251,7 @@ async fn resume(inner: Arc<Inner>, container: Arc<Container>) {
     if record.state.running {
         return;
     }
-    if snapshot.host_config.auto_remove && record.has_been_started_before {
+    if snapshot.host_config.auto_remove {
         crate::container::auto_remove(&inner, &container, &snapshot);
         return;
     }

@@ -184,3 +184,79 @@ impl Snapshot {
             .map(|mount| mount.name.as_str())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A container that was never started, from nothing but its id and name.
+    pub(crate) fn snapshot(id: &str, name: &str) -> Snapshot {
+        let text = format!(
+            r#"{{"State":{{}},"ID":"{id}","Created":"2026-11-23T13:18:00.860612464Z","Path":"sh",
+            "Args":[],"Config":{{"Image":"busybox","Labels":{{"l":"v"}}}},"Image":"sha256:0",
+            "NetworkSettings":{{}},"LogPath":"","Name":"/{name}","Driver":"overlayfs","OS":"linux",
+            "RestartCount":0,"HasBeenStartedBefore":false,"HasBeenManuallyStopped":false,
+            "MountPoints":{{"/data":{{"Source":"/v/_data","Destination":"/data","RW":true,
+            "Name":"vv","Driver":"local","Type":"volume","Relabel":"z","ID":"1",
+            "Spec":{{"Type":"volume","Source":"vv","Target":"/data"}},
+            "SkipMountpointCreation":false}}}},"HostnamePath":"","HostsPath":"",
+            "ResolvConfPath":""}}"#
+        );
+        let record = serde_json::from_str(&text).expect("a record");
+        Snapshot { record, host_config: HostConfig::default() }
+    }
+
+    #[test]
+    fn a_record_has_dockers_keys_and_reads_back() {
+        let snapshot = snapshot(&"ab".repeat(32), "web");
+        let text = serde_json::to_string(&snapshot.record).expect("JSON");
+        assert_eq!(serde_json::from_str::<Record>(&text).expect("reads back"), snapshot.record);
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for key in [
+            "StreamConfig",
+            "State",
+            "ID",
+            "Created",
+            "Managed",
+            "Path",
+            "Args",
+            "Config",
+            "Image",
+            "ImageManifest",
+            "NetworkSettings",
+            "LogPath",
+            "Name",
+            "Driver",
+            "OS",
+            "ImagePlatform",
+            "RestartCount",
+            "HasBeenStartedBefore",
+            "HasBeenManuallyStopped",
+            "MountPoints",
+            "SecretReferences",
+            "ConfigReferences",
+            "MountLabel",
+            "ProcessLabel",
+            "AppArmorProfile",
+            "SeccompProfile",
+            "NoNewPrivileges",
+            "WritableCgroups",
+            "HostnamePath",
+            "HostsPath",
+            "ShmPath",
+            "ResolvConfPath",
+            "LocalLogCacheMeta",
+        ] {
+            assert!(value.get(key).is_some(), "{key} is missing");
+        }
+        assert_eq!(value["State"]["StartedAt"], "0001-01-01T00:00:00Z");
+        assert_eq!(value["State"]["OOMKilled"], false);
+        assert_eq!(snapshot.volumes().collect::<Vec<_>>(), ["vv"]);
+        assert_eq!(snapshot.event_attributes()["name"], "web");
+    }
+
+    #[test]
+    fn half_a_record_is_refused() {
+        assert!(serde_json::from_str::<Record>(r#"{"ID":"abc","State":{}}"#).is_err());
+    }
+}

@@ -99,3 +99,56 @@ impl Registry {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::record::tests::snapshot;
+    use super::*;
+
+    fn registry(containers: &[(&str, &str)]) -> Registry {
+        let registry = Registry::default();
+        for (id, name) in containers {
+            let container = Container::new(snapshot(id, name), Path::new("/d"), Path::new("/e"));
+            registry.reserve(name, &container.id).expect("a free name");
+            registry.insert(Arc::new(container));
+        }
+        registry
+    }
+
+    #[test]
+    fn ids_come_before_names_and_names_before_prefixes() {
+        let (one, two) = ("ab".repeat(32), format!("abcd{}", "0".repeat(60)));
+        let registry = registry(&[(&one, "web"), (&two, "abab")]);
+        let found = |name: &str| registry.find(name).map(|found| found.id.to_string());
+        assert_eq!(found(&one).expect("full id"), one);
+        assert_eq!(found("/web").expect("name with slash"), one);
+        // A name wins over the prefix of another container's id.
+        assert_eq!(found("abab").expect("name"), two);
+        assert_eq!(found("ababa").expect("prefix"), one);
+        for (name, message) in [
+            ("ab", "multiple IDs found with provided prefix: ab"),
+            ("nosuch", "No such container: nosuch"),
+            ("", "invalid container name or ID: value is empty"),
+        ] {
+            assert_eq!(found(name).expect_err(name).to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_name_belongs_to_one_container_until_that_is_gone() {
+        let id = "ab".repeat(32);
+        let registry = registry(&[(&id, "web")]);
+        let other = ContainerId::from_bytes([1; 32]);
+        assert_eq!(
+            registry.reserve("web", &other).expect_err("taken").to_string(),
+            format!(
+                "Conflict. The container name \"/web\" is already in use by container \"{id}\". \
+                 You have to remove (or rename) that container to be able to reuse that name."
+            )
+        );
+        registry.remove(&ContainerId::parse(&id).expect("an id"));
+        registry.reserve("web", &other).expect("free again");
+    }
+}
