@@ -7,6 +7,9 @@ mod address;
 pub(crate) mod autostart;
 mod query;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 

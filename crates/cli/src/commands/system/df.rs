@@ -117,7 +117,7 @@ fn verbose(usage: &Usage) -> Outcome {
     print_table("Containers space usage:", &container_table(&usage.containers))?;
     print_table("Local Volumes space usage:", &volume_table(&usage.volumes))?;
     let cache = "CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED\n";
-    print_table("Build cache usage: 0B", cache)
+    output::text(&format!("Build cache usage: 0B\n\n{}", output::format::align(cache)?))
 }
 
 fn print_table(title: &str, table: &str) -> Outcome {

@@ -41,7 +41,9 @@ impl Verb for Events {
     async fn run(self, session: &Session) -> Outcome {
         let template = match self.format.as_deref().filter(|text| !text.is_empty()) {
             Some("json" | "{{json .}}") => {
-                return self.follow(session, |line| json::compact(line).map_err(Failure::new)).await;
+                return self
+                    .follow(session, |line| json::compact(line).map_err(Failure::new))
+                    .await;
             }
             Some(text) => Some(Template::parse(&text.replace("\\t", "\t"))?),
             None => None,
