@@ -106,3 +106,69 @@ fn output_chunks(
     ReaderStream::new(output)
         .map_err(|error| Error::internal("read the container's output").with_source(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io::{Read as _, Write as _};
+    use std::net::Shutdown;
+
+    use davit_api::stream::RAW;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    /// Stands for the engine: gives back what comes in, early bytes first, until the end of input.
+    fn echo(client: ClientStream) {
+        let mut socket = StdUnixStream::from(client.fd);
+        socket.set_nonblocking(false).expect("a socket");
+        let mut input = client.early_input;
+        socket.read_to_end(&mut input).expect("read until the client's end of input");
+        socket.write_all(&input.to_ascii_uppercase()).expect("the client listens");
+    }
+
+    /// Sends `request` and what follows it at once, ends the input, and reads all there is.
+    async fn ask(request: &'static str) -> String {
+        let (server, mut client) = StdUnixStream::pair().expect("a pair");
+        server.set_nonblocking(true).expect("a socket");
+        let server = TokioIo::new(UnixStream::from_std(server).expect("a socket"));
+        let service = service_fn(|request: Request<hyper::body::Incoming>| async {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let Hijack { response, client } = take_over(request, RAW).expect("taken over");
+            tokio::spawn(async { echo(client.await.expect("a client")) });
+            Ok::<_, Infallible>(response)
+        });
+        let builder = http1::Builder::new().half_close(true).serve_connection(server, service);
+        tokio::spawn(builder.with_upgrades());
+        let answer = tokio::task::spawn_blocking(move || {
+            client.write_all(request.as_bytes()).expect("written");
+            client.shutdown(Shutdown::Write).expect("half closed");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).expect("text");
+            answer
+        });
+        answer.await.expect("no panic")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_upgraded_connection_is_handed_over_with_its_early_bytes() {
+        let answer = ask(
+            "POST /attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly",
+        );
+        let answer = answer.await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{head}");
+        assert!(head.to_ascii_lowercase().contains("upgrade: tcp"), "{head}");
+        assert_eq!(body, "EARLY");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn without_an_upgrade_the_bodies_are_relayed() {
+        let answer = ask("POST /attach HTTP/1.0\r\nContent-Length: 5\r\n\r\ninput").await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(" 200 OK\r\n"), "{head}");
+        assert!(head.contains(RAW), "{head}");
+        assert_eq!(body, "INPUT");
+    }
+}
