@@ -80,7 +80,7 @@ pub(crate) fn launch() -> ExitCode {
         crate::output::complain(&format!("davit: start a session for the daemon: {error}"));
         return ExitCode::FAILURE;
     }
-    let error = Command::new("/proc/self/exe").arg("daemon").exec();
+    let error = Command::new("/proc/self/exe").arg0("davit").arg("daemon").exec();
     crate::output::complain(&format!("davit: become the daemon: {error}"));
     ExitCode::FAILURE
 }

@@ -1,6 +1,8 @@
 //! `davit export`
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use clap::Args;
 use http::Method;
@@ -36,12 +38,20 @@ impl Verb for Export {
         let request = Request::new(Method::GET, path(&self.operands[0], "/export"), &Query::new());
         let mut body = session.client.send(request).await?.into_body();
         let mut out: Box<dyn std::io::Write> = match &self.output {
-            Some(path) => Box::new(std::fs::File::create(path).map_err(|error| {
-                Failure::new(format!(
-                    "failed to export container: open {path}: {}",
-                    go_io_error(&error)
-                ))
-            })?),
+            Some(path) => Box::new(
+                OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(|error| {
+                    Failure::new(format!(
+                        "failed to export container: open {path}: {}",
+                        go_io_error(&error)
+                    ))
+                })?,
+            ),
             None => Box::new(std::io::stdout()),
         };
         while let Some(frame) = body.frame().await {
