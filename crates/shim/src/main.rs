@@ -3,10 +3,12 @@
 //! Its roles, chosen by the first argument: `create` builds a container, `exec` a further process in
 //! one, and both then replace themselves by `monitor`, which stays as long as the process lives. A
 //! restart goes the other way, from `monitor` back to `create`. `compress-log` gzips one rotated log.
-//! What the roles leave each other is in [`davit_monitor::handover`].
+//! What the roles leave each other is in [`davit_monitor::handover`]. Under the name `docker-init` it is the first process of a container
+//! that is run with `--init`.
 
 mod build;
 mod failure;
+mod init;
 mod monitor;
 mod rootfs;
 mod runtime;
@@ -15,7 +17,7 @@ mod surroundings;
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use davit_monitor::rotate;
@@ -30,8 +32,16 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    match Role::parse(std::env::args_os().skip(1).collect()).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    let result = if Path::new(&name).ends_with(init::NAME) {
+        init::run(&args)
+    } else {
+        Role::parse(args).and_then(run).map(|()| ExitCode::SUCCESS)
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             // Seen by people who try the program by hand; a daemon gets an event.
             let text = format!("davit-shim: {error:#}\n");

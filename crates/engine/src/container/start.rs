@@ -140,6 +140,16 @@ fn set_log_path(container: &Container, snapshot: &mut Snapshot) -> Result<()> {
     }
 }
 
+/// The program for `--init`: the shim under another name. In a shared pid namespace it isn't first.
+fn init_program(inner: &Inner, snapshot: &Snapshot) -> Result<Option<PathBuf>> {
+    let host_config = &snapshot.host_config;
+    if host_config.init != Some(true) || !host_config.pid_mode.is_empty() {
+        return Ok(None);
+    }
+    let shim = &inner.config.shim;
+    shim.canonicalize().map(Some).context(|| format!("find the init program {}", shim.display()))
+}
+
 fn write_bundle(
     inner: &Inner,
     container: &Container,
@@ -158,6 +168,7 @@ fn write_bundle(
     std::fs::DirBuilder::new().mode(0o700).create(&container.bundle).context(failed)?;
     let layer = inner.images.container_layer(&container.id)?;
     let devices = spec::devices::resolve(&snapshot.host_config)?;
+    let init = init_program(inner, snapshot)?;
     let input = SpecInput {
         id: &container.id,
         config: &snapshot.record.config,
@@ -165,6 +176,7 @@ fn write_bundle(
         args: std::iter::once(snapshot.record.path.clone())
             .chain(snapshot.record.args.iter().cloned())
             .collect(),
+        init: init.as_deref(),
         root: &layer.merged,
         hostname: &snapshot.record.config.hostname,
         mounts,

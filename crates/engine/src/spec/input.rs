@@ -18,6 +18,8 @@ pub struct SpecInput<'a> {
     pub host_config: &'a HostConfig,
     /// Program and arguments (entrypoint and command joined).
     pub args: Vec<String>,
+    /// The program on the host that becomes the first process and runs `args` (`--init`).
+    pub init: Option<&'a Path>,
     /// The root file system as seen from the host (`merged`).
     pub root: &'a Path,
     /// Host name, also in the environment.

@@ -2,13 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::process::INIT;
 use super::{Mount, Namespace, SharedMemory, SpecInput};
 
 /// `mounts` of the spec, in mount order.
 pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Value> {
     let privileged = input.host_config.privileged;
     let tmpfs = input.host_config.tmpfs.iter().map(|(path, options)| tmpfs(path, options));
-    let extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).collect();
+    let init = input.init.map(|program| Mount {
+        source: program.to_owned(),
+        ..own("bind", "", INIT, ["bind", "ro"].map(str::to_owned).to_vec())
+    });
+    let extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).chain(init).collect();
     let hidden =
         |destination: &str| extra.iter().any(|mount| mount.destination.as_os_str() == destination);
 

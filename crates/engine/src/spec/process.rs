@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::SpecInput;
 
+/// Where the init program is in the container.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// `process` of the container's spec. The user stays 0: the create role resolves names inside the root.
@@ -14,7 +17,7 @@ pub(super) fn container_process(input: &SpecInput<'_>, capabilities: &[String]) 
     let mut process = json!({
         "terminal": input.config.tty,
         "user": { "uid": 0, "gid": 0, "additionalGids": [0] },
-        "args": input.args,
+        "args": arguments(input),
         "env": environment(input.config, input.hostname),
         "cwd": working_directory(&input.config.working_dir),
         "capabilities": capability_sets(capabilities),
@@ -30,6 +33,11 @@ pub(super) fn container_process(input: &SpecInput<'_>, capabilities: &[String]) 
         process["consoleSize"] = json!({ "height": height, "width": width });
     }
     Ok(process)
+}
+
+fn arguments(input: &SpecInput<'_>) -> Vec<String> {
+    let init = input.init.map(|_| [INIT.to_owned(), "--".to_owned()]);
+    init.into_iter().flatten().chain(input.args.iter().cloned()).collect()
 }
 
 /// What an exec's process is made of.

@@ -23,6 +23,7 @@ fn spec_of(config: &Config, host_config: &HostConfig) -> Result<Value> {
         config,
         host_config,
         args: vec!["sh".to_owned()],
+        init: host_config.init.and_then(|init| init.then_some(Path::new("/host/init"))),
         root: Path::new("/merged"),
         hostname: "010101010101",
         mounts: Vec::new(),
@@ -90,6 +91,17 @@ fn the_document_is_one_of_the_runtime_specification() {
         parsed.mounts().as_ref().unwrap().iter().find(|m| m.destination() == Path::new("/t"));
     let options = tmpfs.unwrap().options().as_ref().unwrap();
     assert!(options.contains(&"exec".to_owned()) && !options.contains(&"noexec".to_owned()));
+}
+
+#[test]
+fn init_is_bound_in_and_runs_the_program() {
+    let host_config = HostConfig { init: Some(true), ..HostConfig::default() };
+    let spec = spec_of(&Config::default(), &host_config).unwrap();
+    assert_eq!(spec["process"]["args"], json!(["/sbin/docker-init", "--", "sh"]));
+    let bound = spec["mounts"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(bound["source"], "/host/init");
+    assert_eq!(bound["destination"], "/sbin/docker-init");
+    assert_eq!(bound["options"], json!(["bind", "ro"]));
 }
 
 #[test]
