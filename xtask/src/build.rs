@@ -30,11 +30,6 @@ pub(crate) fn release() -> Result<Programs> {
     Ok(programs)
 }
 
-/// Builds both as they are shipped.
-pub(crate) fn dist() -> Result<Programs> {
-    build("dist", "dist")
-}
-
 fn build(profile: &str, dir: &str) -> Result<Programs> {
     add_target()?;
     let target = paths::target_dir();

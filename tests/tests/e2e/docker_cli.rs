@@ -59,7 +59,8 @@ fn attach_detaches_and_leaves_the_container_running() -> Result<()> {
             pty.expect("attached-4")?;
             pty.send("\x10\x11")?;
             // The command line of Docker 28 calls it an error, later ones don't.
-            ensure!(pty.finish()? <= 1, "{cli:?}: detached");
+            let code = pty.finish().with_context(|| format!("{cli:?} attach"))?;
+            ensure!(code <= 1, "{cli:?}: detached");
             ensure!(setup.ok("inspect -f {{.State.Running}} shell")? == "true");
             setup.run(cli, &["rm", "-f", "shell"])?.ok()?;
         }

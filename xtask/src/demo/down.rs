@@ -125,7 +125,10 @@ fn unmount() -> Result<()> {
 }
 
 fn remove_network() -> Result<()> {
-    if Path::new("/sys/class/net").join(BRIDGE).exists() {
+    let mut show = Command::new("ip");
+    show.args(["link", "show", "dev", BRIDGE]);
+    // It fails when there is none.
+    if output(show).is_ok() {
         let mut link = Command::new("ip");
         link.args(["link", "delete", BRIDGE]);
         output(link)?;
