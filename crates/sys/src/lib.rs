@@ -2,6 +2,7 @@
 //!
 //! One file per topic of the kernel, in the kernel's words. Nothing in here knows what a container is.
 
+pub mod bpf;
 pub mod cgroup;
 pub mod clone;
 pub mod epoll;
@@ -17,4 +18,3 @@ pub mod signal;
 pub mod spawn;
 pub mod startsync;
 pub mod timerfd;
-pub mod bpf;

@@ -66,6 +66,7 @@ mod tests {
     fn reap_tells_exit_status_and_signal() {
         let table = [("exit 0", None, 0), ("exit 7", None, 7), ("exec sleep 60", Some(9), 137)];
         for (script, signal, expected) in table {
+            #[expect(clippy::zombie_processes, reason = "reap() does the waiting")]
             let child = Command::new("sh").args(["-c", script]).spawn().expect("spawn sh");
             let pidfd = open(child.id().cast_signed()).expect("pidfd");
             if let Some(signal) = signal {
