@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::Snapshot;
-use super::root::with_root;
+use super::root::{View, with_root};
 use super::user;
 use crate::options::PutArchiveOptions;
 use crate::{Engine, error};
@@ -35,7 +35,8 @@ impl Engine {
     pub async fn archive_stat(&self, name: &str, path: &str) -> Result<PathStat> {
         let container = self.inner().containers.find(name)?;
         let (name, path) = (name.to_owned(), path.to_owned());
-        with_root(self.inner(), &container, move |root| stat(root, &path, &name)).await
+        with_root(self.inner(), &container, View::WithMounts, move |root| stat(root, &path, &name))
+            .await
     }
 
     /// The path as a tar stream whose names begin with its last name.
@@ -51,7 +52,7 @@ impl Engine {
         let (found, facts) = oneshot::channel();
         tokio::spawn(async move {
             let writer = Sender(sender.clone());
-            let packing = with_root(&inner, &container, move |root| {
+            let packing = with_root(&inner, &container, View::WithMounts, move |root| {
                 // Nobody to take it means that the client has gone; packing will notice.
                 let _ = found.send(stat(root, &path, &name)?);
                 let out = BufWriter::with_capacity(CHUNK, writer);
@@ -82,7 +83,7 @@ impl Engine {
         let snapshot = container.snapshot();
         let facts = Arc::clone(&snapshot);
         let (name, directory) = (name.to_owned(), path.to_owned());
-        with_root(inner, &container, move |root| {
+        with_root(inner, &container, View::WithMounts, move |root| {
             check_target(root, &directory, &name, &facts)?;
             let owner = if options.copy_uid_gid {
                 Some(user::owner(root, &facts.record.config.user)?)
@@ -102,7 +103,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A tar of the container's whole root.
+    /// A tar of the container's root without what is mounted into it.
     ///
     /// # Errors
     /// No such container. What fails later ends the stream.
@@ -113,7 +114,7 @@ impl Engine {
         let (sender, chunks) = mpsc::channel(4);
         tokio::spawn(async move {
             let writer = Sender(sender.clone());
-            let packing = with_root(&inner, &container, move |root| {
+            let packing = with_root(&inner, &container, View::LayersOnly, move |root| {
                 archive::pack(root, Path::new("/"), "", BufWriter::with_capacity(CHUNK, writer))
             });
             send_failure(packing.await, &sender).await;

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use davit_image::ContainerLayer;
@@ -24,10 +24,20 @@ use crate::engine::Inner;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// How much of a container's root is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// As the container sees it.
+    WithMounts,
+    /// The image and what was changed in it, without volumes, binds, `/proc`...
+    LayersOnly,
+}
+
 /// Runs `work` on the container's root, to its end. A stopped container can't be started meanwhile.
 pub(crate) async fn with_root<T: Send + 'static>(
     inner: &Arc<Inner>,
     container: &Arc<Container>,
+    view: View,
     work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     // Not under the lock at first: a container that takes its time to stop has a root, too.
@@ -37,23 +47,31 @@ pub(crate) async fn with_root<T: Send + 'static>(
     }
     container.check_present()?;
     let snapshot = container.snapshot();
+    let layer = inner.images.container_layer(&container.id)?;
     if snapshot.record.state.has_process() {
         drop(guard);
-        let pid = snapshot.record.state.pid;
-        return blocking(move || work(running_root(pid)?.as_fd())).await;
+        let path = match view {
+            View::WithMounts => PathBuf::from(format!("/proc/{}/root", snapshot.record.state.pid)),
+            View::LayersOnly => layer.merged.clone(),
+        };
+        return blocking(move || work(running_root(&path)?.as_fd())).await;
     }
-    let layer = inner.images.container_layer(&container.id)?;
     blocking(move || {
-        let result = with_stopped_root(&layer, &snapshot.record.mount_points, work);
+        let none = BTreeMap::new();
+        let mounts = match view {
+            View::WithMounts => &snapshot.record.mount_points,
+            View::LayersOnly => &none,
+        };
+        let result = with_stopped_root(&layer, mounts, work);
         drop(guard);
         result
     })
     .await
 }
 
-fn running_root(pid: i32) -> Result<OwnedFd> {
-    rustix::fs::open(format!("/proc/{pid}/root"), DIRECTORY, Mode::empty())
-        .context(|| format!("open the root of process {pid}"))
+fn running_root(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, DIRECTORY, Mode::empty())
+        .context(|| format!("open the container's root {}", path.display()))
 }
 
 /// Mounts a stopped container's root and its volumes for `work` alone. Blocks.
