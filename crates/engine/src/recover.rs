@@ -130,10 +130,11 @@ async fn reconnect(inner: &Arc<Inner>, container: Arc<Container>) -> Option<Foun
         }
         return None;
     }
-    match greet(&container).await {
+    match greet(&container.bundle).await {
         Ok((monitor, mut events, status)) => {
             if take_over(inner, &container, &status).await {
                 container.set_monitor(Some(monitor));
+                crate::exec::adopt(inner, &container).await;
                 return Some(Found { container, events });
             }
             // It tells its last word and ends; the exit is known from the greeting already.
@@ -150,8 +151,9 @@ async fn reconnect(inner: &Arc<Inner>, container: Arc<Container>) -> Option<Foun
     }
 }
 
-async fn greet(container: &Container) -> Result<(Monitor, Events, Status)> {
-    let (monitor, mut events) = Monitor::connect(&container.bundle)?;
+/// Connects to the monitor of a task and hears how it is.
+pub(crate) async fn greet(task: &Path) -> Result<(Monitor, Events, Status)> {
+    let (monitor, mut events) = Monitor::connect(task)?;
     match tokio::time::timeout(PATIENCE, events.recv()).await {
         Ok(Some(Said::Hello { status, .. })) => Ok((monitor, events, status)),
         Ok(Some(said)) => Err(Error::internal(format!("the monitor greeted with {said:?}"))),

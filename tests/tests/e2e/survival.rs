@@ -1,8 +1,9 @@
 //! The daemon is killed twenty times under load; containers, logs, exits, restarts and connections
-//! go on as if nothing had happened. The one test that Docker itself (with live-restore) fails: it loses
-//! exits and port proxies.
+//! go on as if nothing had happened. Docker itself (with live-restore) fails these tests: it loses exits,
+//! port proxies and attached sessions.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -48,6 +49,31 @@ fn twenty_kills_of_the_daemon_cost_nothing() -> Result<()> {
         let all = setup.ok("ps -aq")?;
         setup.ok(&format!("rm -f {}", all.replace('\n', " ")))?;
         before.expect_again(&setup.daemon, SECONDS)
+    })
+}
+
+#[test]
+fn an_exec_session_outlives_the_daemon() -> Result<()> {
+    plan("an_exec_session_outlives_the_daemon", &[BUSYBOX]).run(|setup| {
+        setup.ok("run -d --name host busybox sleep 1000")?;
+        let script = "echo ready; read line; echo got $line; exit 7";
+        let mut command = setup.daemon.docker_command(&["exec", "-i", "host", "sh", "-c", script]);
+        let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut output = BufReader::new(client.stdout.take().context("piped")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        ensure!(line == "ready\n", "{line:?}");
+
+        setup.daemon.end(Signal::KILL)?;
+        setup.daemon.start_again()?;
+        let execs = setup.daemon.inspect("host")?["ExecIDs"].as_array().map_or(0, Vec::len);
+        ensure!(execs == 1, "the new daemon knows {execs} execs");
+        client.stdin.take().context("piped")?.write_all(b"word\n")?;
+        output.read_to_string(&mut line)?;
+        ensure!(line == "ready\ngot word\n", "{line:?}");
+        let code = client.wait()?.code();
+        ensure!(code == Some(7), "the client ended with {code:?}");
+        Ok(())
     })
 }
 

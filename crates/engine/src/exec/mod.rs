@@ -1,9 +1,13 @@
-//! Execs: further processes in running containers. They live in memory only; the monitor of each is a
-//! process of its own, which a new daemon does not look for.
+//! Execs: further processes in running containers, each with a monitor of its own. One that was started
+//! is found again by the next daemon; one that was only created is forgotten with this one, as Docker
+//! does.
 
 mod create;
 mod inspect;
+mod recover;
 mod start;
+
+pub(crate) use recover::adopt;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

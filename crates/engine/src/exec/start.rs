@@ -18,6 +18,9 @@ use crate::spec::{self, ExecInput};
 use crate::store::{self, Durability};
 use crate::{Engine, error};
 
+/// The exec as it was asked for, beside its task's files: what the next daemon knows it by.
+pub(super) const REQUEST: &str = "exec.json";
+
 impl Engine {
     /// To be asked before the connection is upgraded: says whether it has a terminal.
     ///
@@ -145,6 +148,7 @@ fn launch(
     let task = task(inner, &snapshot, exec, has_client);
     store::write_json(&directory.join("process.json"), &process, Durability::Relaxed)?;
     store::write_json(&directory.join("task.json"), &task, Durability::Relaxed)?;
+    store::write_json(&directory.join(REQUEST), &exec.request, Durability::Relaxed)?;
     inner.shim.launch(Role::Exec, &directory)
 }
 
@@ -206,7 +210,12 @@ fn start_error(failure: &Failure) -> Error {
     Error::new(kind, format!("OCI runtime exec failed: exec failed: {message}"))
 }
 
-async fn follow(inner: Arc<Inner>, container: Arc<Container>, exec: Arc<Exec>, mut events: Events) {
+pub(super) async fn follow(
+    inner: Arc<Inner>,
+    container: Arc<Container>,
+    exec: Arc<Exec>,
+    mut events: Events,
+) {
     let mut code = 255;
     while let Some(said) = events.recv().await {
         match said {
@@ -229,7 +238,7 @@ async fn follow(inner: Arc<Inner>, container: Arc<Container>, exec: Arc<Exec>, m
 }
 
 /// Removes the exec's files; they are gone with the container's when that has ended.
-fn clean(container: &Container, exec: &Exec) {
+pub(super) fn clean(container: &Container, exec: &Exec) {
     let directory: &Path = &directory(container, exec);
     if let Err(cause) = std::fs::remove_dir_all(directory)
         && cause.kind() != std::io::ErrorKind::NotFound
