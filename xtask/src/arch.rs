@@ -55,7 +55,7 @@ fn row(line: &str) -> Result<(String, BTreeSet<String>)> {
     Ok((name.to_owned(), uses.collect()))
 }
 
-/// The workspace's own dependencies, of every kind, by short names.
+/// The workspace's own dependencies by short names. Any crate's tests may use the testkit.
 fn edges(metadata: &Value) -> Result<Edges> {
     let packages = metadata["packages"].as_array().context("metadata without packages")?;
     let names: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
@@ -63,7 +63,11 @@ fn edges(metadata: &Value) -> Result<Edges> {
     for package in packages {
         let name = package["name"].as_str().context("a package without a name")?;
         let dependencies = package["dependencies"].as_array().context("no dependencies")?;
-        let used = dependencies.iter().filter_map(|dependency| dependency["name"].as_str());
+        let for_tests = |dependency: &&Value| {
+            dependency["kind"] == "dev" && dependency["name"] == "davit-testkit"
+        };
+        let product = dependencies.iter().filter(|dependency| !for_tests(dependency));
+        let used = product.filter_map(|dependency| dependency["name"].as_str());
         let used = used.filter(|used| names.contains(used)).map(short);
         found.entry(short(name)).or_default().extend(used);
     }
