@@ -87,6 +87,8 @@ fn build(
     undo: &mut Undo,
 ) -> Result<Created, Failure> {
     let cgroup = make_cgroup(plan, layout, undo)?;
+    // Before the child is in it: rule by rule, they take away what they give back later.
+    allow_devices(plan, cgroup.as_ref())?;
     let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
     let unified = open_unified(cgroup.as_ref())?;
     let entries = open_namespaces(plan)?;
@@ -135,12 +137,14 @@ fn make_cgroup(plan: &Plan, layout: &Layout, undo: &mut Undo) -> Result<Option<C
     Ok(Some(cgroup))
 }
 
+fn allow_devices(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<(), Failure> {
+    let Some((plan, cgroup)) = plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
+    cgroup.apply_devices(&plan.devices).step("apply cgroup configuration:", &plan.path)
+}
+
 fn limit(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<(), Failure> {
     let Some((plan, cgroup)) = plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
-    cgroup
-        .apply_devices(&plan.devices)
-        .and_then(|()| cgroup.apply(&plan.limits))
-        .step("apply cgroup configuration:", &plan.path)
+    cgroup.apply(&plan.limits).step("apply cgroup configuration:", &plan.path)
 }
 
 /// The unified cgroup's directory, for the child to be born in.
