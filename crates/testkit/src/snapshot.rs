@@ -10,13 +10,27 @@ use anyhow::{Result, bail};
 use crate::daemon::{Daemon, Engine};
 use crate::{cgroup, wait};
 
+/// Nothing changes for this long in a host at rest.
+const REST: Duration = Duration::from_secs(1);
+
 /// Counts of everything that a container may leave behind, by `kind name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<String, usize>);
 
 impl Snapshot {
-    /// Looks at the sandbox of `daemon`.
+    /// Looks at the sandbox of `daemon` once it has come to rest: the kernel takes a moment to let go
+    /// of a container's interface, and what is seen now must be there later.
     pub fn of(daemon: &Daemon) -> Result<Self> {
+        let mut last = Self::now(daemon)?;
+        wait::until_true(Duration::from_secs(20), "the host to come to rest", || {
+            std::thread::sleep(REST);
+            let before = std::mem::replace(&mut last, Self::now(daemon)?);
+            Ok(before == last)
+        })?;
+        Ok(last)
+    }
+
+    fn now(daemon: &Daemon) -> Result<Self> {
         let mut found = Self(BTreeMap::new());
         found.add_mounts(daemon)?;
         found.add_links(daemon)?;
@@ -48,7 +62,7 @@ impl Snapshot {
     pub fn expect_again(&self, daemon: &Daemon, limit: Duration) -> Result<()> {
         let mut last = Vec::new();
         let settled = wait::until_true(limit, "the host to be as before", || {
-            last = self.differences(&Self::of(daemon)?);
+            last = self.differences(&Self::now(daemon)?);
             Ok(last.is_empty())
         });
         match settled {

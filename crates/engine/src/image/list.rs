@@ -39,6 +39,9 @@ impl Engine {
         if !patterns.is_empty() {
             for image in &mut images {
                 image.repo_tags.retain(|tag| matches_reference(&patterns, tag));
+                // The docker CLI makes a line of its own of a repository with a digest but no tag.
+                let kept: Vec<_> = image.repo_tags.iter().map(|tag| repository(tag)).collect();
+                image.repo_digests.retain(|digest| kept.contains(&repository(digest)));
             }
             images.retain(|image| !image.repo_tags.is_empty());
         }
@@ -94,6 +97,11 @@ fn glob(pattern: &str) -> Result<Regex> {
     }
     text.push('$');
     Regex::new(&text).map_err(|_| Error::invalid(format!("invalid filter 'reference={pattern}'")))
+}
+
+/// What stands before the tag or digest of a familiar name.
+fn repository(name: &str) -> String {
+    Reference::parse_familiar(name).map_or_else(|_| name.to_owned(), |name| name.name())
 }
 
 /// A pattern is held against the familiar name with and without its tag, and the full name.
