@@ -60,8 +60,8 @@ pub(crate) fn http(engines: &[Engine], runs: usize) -> Vec<Row> {
     }
     for _ in 0..runs {
         for (engine, address) in &targets {
-            let published = engine.agent().load(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
             let straight = engine.agent().load(SocketAddr::from((*address, 80)));
+            let published = engine.agent().load(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
             if let (Ok(published), Ok(straight)) = (&published, &straight) {
                 rows[2].add(engine.kind, Ok(published / straight));
             }

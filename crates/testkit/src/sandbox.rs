@@ -6,7 +6,7 @@
 //! Process ids that a daemon in here reports are those of the sandbox; [`Sandbox::proc_dir`] is the
 //! `/proc` that knows them. Directories and unix sockets are seen under the same path on both sides.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::{self, Finished};
@@ -33,6 +34,9 @@ wait";
 /// Address of the sandbox towards its outside, see [`Sandbox::add_outside`].
 pub const HOST_ADDRESS: &str = "192.0.2.1";
 
+const PREFIX: &str = "davit-test-";
+const LOCK: &str = "in-use";
+
 /// Namespaces, cgroup parent and directory of one test.
 pub struct Sandbox {
     directory: PathBuf,
@@ -41,17 +45,22 @@ pub struct Sandbox {
     /// Held for its closing.
     lifeline: Option<ChildStdin>,
     init: i32,
+    /// Tells [`sweep`] that the directory is in use.
+    _lock: File,
 }
 
 impl Sandbox {
     /// Makes one.
     pub fn new() -> Result<Self> {
+        sweep(&paths::sandbox_base());
         let directory = tempfile::Builder::new()
-            .prefix("davit-test-")
+            .prefix(PREFIX)
             .rand_bytes(6)
             .tempdir_in(paths::sandbox_base())
             .context("create the sandbox's directory")?
             .keep();
+        let lock = File::create(directory.join(LOCK))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
         let name = directory.file_name().context("the directory has a name")?;
         let cgroup = format!("/{}", name.to_string_lossy());
         let mut unshare = Command::new("unshare")
@@ -68,7 +77,7 @@ impl Sandbox {
         BufReader::new(stdout).read_line(&mut line)?;
         ensure!(line == "ready\n", "the sandbox's first process did not get ready");
         let init = only_child(unshare.id())?;
-        Ok(Self { directory, cgroup, unshare, lifeline, init })
+        Ok(Self { directory, cgroup, unshare, lifeline, init, _lock: lock })
     }
 
     /// The test's own directory, deleted at the end (unless `DAVIT_TEST_KEEP` is set).
@@ -139,7 +148,7 @@ impl Sandbox {
     /// A TCP connection made inside. A throw-away thread enters the namespace, so that no other
     /// thread of the test is ever in it.
     pub fn connect(&self, address: SocketAddr) -> Result<TcpStream> {
-        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.init))?;
+        let namespace = File::open(format!("/proc/{}/ns/net", self.init))?;
         let connecting = thread::spawn(move || -> Result<TcpStream> {
             use std::os::fd::AsFd;
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -194,6 +203,25 @@ impl Drop for Sandbox {
             eprintln!("kept {}", self.directory.display());
         } else if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
+/// Removes what a test left that was killed before it could: directories that nobody holds, and
+/// their cgroups. The processes ended with the test.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        let age = lock.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        let old = age.is_some_and(|age| age > Duration::from_secs(60));
+        if !name.starts_with(PREFIX) || !old || std::env::var_os("DAVIT_TEST_KEEP").is_some() {
+            continue;
+        }
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // What can't be removed now is tried again by the next test.
+            drop(cgroup::remove(&format!("/{name}")));
+            drop(fs::remove_dir_all(entry.path()));
         }
     }
 }

@@ -69,13 +69,15 @@ impl Conversation {
         let mut has_input = self.stdin;
         loop {
             tokio::select! {
-                ended = &mut output => return ended.map(|()| Ended::Closed),
+                // First, because the other side closes as soon as it sees that we have left.
+                biased;
                 input = &mut input_ended, if has_input => match input {
                     Ok(Ok(Ended::Detached)) => return Ok(Ended::Detached),
                     _ if !self.output => return Ok(Ended::Closed),
                     // The process may have closed its input and still be talking.
                     _ => has_input = false,
                 },
+                ended = &mut output => return ended.map(|()| Ended::Closed),
                 number = next_fatal(&mut fatal) => {
                     return Err(Failure::quiet(128u8.saturating_add(u8::try_from(number).unwrap_or(0))));
                 }
