@@ -1,5 +1,6 @@
 //! [`Engine`]: what all verbs share.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use davit_image::ImageStore;
 use davit_network::Networks;
 use davit_sys::cgroup::{Cgroup, Layout};
-use davit_types::{Context, Result};
+use davit_types::{Context, Error, Result};
+use rustix::fs::FlockOperation;
 
 use crate::config::Config;
 use crate::container::{Container, Registry, Snapshot};
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) host: HostFacts,
     /// The daemon's own id, for `info`.
     pub(crate) id: String,
+    /// Nobody else works on the data root and the exec root while these are held.
+    _locks: [OwnedFd; 2],
     /// One prune of containers or networks at a time.
     pub(crate) pruning: tokio::sync::Mutex<()>,
     /// One prune of volumes at a time.
@@ -78,6 +82,7 @@ impl std::fmt::Debug for Engine {
 impl Inner {
     fn open(config: Config) -> Result<Self> {
         create_roots(&config)?;
+        let locks = [lock(&config.data_root)?, lock(&config.exec_root)?];
         let layout = Layout::detect().context(|| "find the cgroup hierarchies")?;
         let host = HostFacts::probe(layout.is_v2());
         Ok(Self {
@@ -91,6 +96,7 @@ impl Inner {
             id: engine_id(&config.data_root)?,
             layout,
             host,
+            _locks: locks,
             pruning: tokio::sync::Mutex::default(),
             pruning_volumes: tokio::sync::Mutex::default(),
             pruning_images: tokio::sync::Mutex::default(),
@@ -161,6 +167,24 @@ fn create_roots(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Takes a directory for this process alone, as long as the descriptor is open.
+fn lock(root: &Path) -> Result<OwnedFd> {
+    let path = root.join("davit.lock");
+    let failed = || format!("lock {}", path.display());
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .context(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::conflict(format!("another daemon uses {}", root.display())))
+        }
+        locked => locked.context(failed).map(|()| file.into()),
+    }
+}
+
 /// An id in the form of a UUID, made once and kept in the data root.
 fn engine_id(data_root: &Path) -> Result<String> {
     let path = data_root.join("engine-id");
@@ -179,4 +203,19 @@ fn engine_id(data_root: &Path) -> Result<String> {
     );
     store::write_file(&path, id.as_bytes(), 0o600, Durability::Relaxed)?;
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_taken_by_one_daemon_only() {
+        let root = tempfile::tempdir().unwrap();
+        let held = lock(root.path()).unwrap();
+        let error = lock(root.path()).unwrap_err();
+        assert_eq!(error.to_string(), format!("another daemon uses {}", root.path().display()));
+        drop(held);
+        lock(root.path()).unwrap();
+    }
 }

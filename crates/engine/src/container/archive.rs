@@ -34,7 +34,7 @@ impl Engine {
     /// No such container, or nothing at that path.
     pub async fn archive_stat(&self, name: &str, path: &str) -> Result<PathStat> {
         let container = self.inner().containers.find(name)?;
-        let (name, path) = (name.to_owned(), path.to_owned());
+        let (name, path) = (name.to_owned(), clean(path));
         with_root(self.inner(), &container, View::WithMounts, move |root| stat(root, &path, &name))
             .await
     }
@@ -46,7 +46,7 @@ impl Engine {
     pub async fn archive_get(&self, name: &str, path: &str) -> Result<(PathStat, Chunks)> {
         let inner = Arc::clone(self.inner());
         let container = inner.containers.find(name)?;
-        let (name, path) = (name.to_owned(), path.to_owned());
+        let (name, path) = (name.to_owned(), clean(path));
         inner.publish(&container.snapshot(), "archive-path", &[("path", path.clone())]);
         let (sender, mut chunks) = mpsc::channel(4);
         let (found, facts) = oneshot::channel();
@@ -82,7 +82,7 @@ impl Engine {
         let container = inner.containers.find(name)?;
         let snapshot = container.snapshot();
         let facts = Arc::clone(&snapshot);
-        let (name, directory) = (name.to_owned(), path.to_owned());
+        let (name, directory) = (name.to_owned(), clean(path));
         with_root(inner, &container, View::WithMounts, move |root| {
             check_target(root, &directory, &name, &facts)?;
             let owner = if options.copy_uid_gid {
@@ -121,6 +121,22 @@ impl Engine {
         });
         Ok(chunks)
     }
+}
+
+/// The absolute path without `.`, `..` and doubled slashes, by its text alone, as Docker takes it. A
+/// slash or `/.` at the end is kept: it asks for what a link leads to, or for a directory's contents.
+fn clean(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    let end = ["/.", "/"].into_iter().find(|end| path.ends_with(end)).unwrap_or_default();
+    let cleaned = format!("/{}", names.join("/"));
+    if names.is_empty() { cleaned } else { cleaned + end }
 }
 
 fn stat(root: BorrowedFd<'_>, path: &str, container: &str) -> Result<PathStat> {
@@ -248,6 +264,24 @@ impl Read for Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_cleaned_by_their_text() {
+        let cases = [
+            ("/../../etc/passwd", "/etc/passwd"),
+            ("/..", "/"),
+            ("/d/..", "/"),
+            ("etc", "/etc"),
+            ("/etc//./x/", "/etc/x/"),
+            ("/etc/.", "/etc/."),
+            ("/pc/../etc/passwd", "/etc/passwd"),
+            ("/.", "/"),
+            ("", "/"),
+        ];
+        for (path, cleaned) in cases {
+            assert_eq!(clean(path), cleaned, "{path}");
+        }
+    }
 
     #[test]
     fn an_archive_is_named_after_the_last_name_of_its_path() {

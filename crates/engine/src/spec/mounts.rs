@@ -13,7 +13,9 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Value> {
         source: program.to_owned(),
         ..own("bind", "", INIT, ["bind", "ro"].map(str::to_owned).to_vec())
     });
-    let extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).chain(init).collect();
+    let mut extra: Vec<Mount> = input.mounts.iter().cloned().chain(tmpfs).chain(init).collect();
+    // What is mounted below another mount must come after it, whatever kind both are.
+    extra.sort_by_key(|mount| mount.destination.components().count());
     let hidden =
         |destination: &str| extra.iter().any(|mount| mount.destination.as_os_str() == destination);
 

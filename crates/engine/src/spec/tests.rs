@@ -94,6 +94,19 @@ fn the_document_is_one_of_the_runtime_specification() {
 }
 
 #[test]
+fn deeper_mounts_come_later_whatever_their_kind() {
+    let host_config = HostConfig {
+        tmpfs: [("/etc".to_owned(), String::new())].into(),
+        init: Some(true),
+        ..HostConfig::default()
+    };
+    let spec = spec_of(&Config::default(), &host_config).unwrap();
+    let mounts = spec["mounts"].as_array().unwrap();
+    let place = |path: &str| mounts.iter().position(|mount| mount["destination"] == path).unwrap();
+    assert!(place("/etc") < place("/sbin/docker-init"));
+}
+
+#[test]
 fn init_is_bound_in_and_runs_the_program() {
     let host_config = HostConfig { init: Some(true), ..HostConfig::default() };
     let spec = spec_of(&Config::default(), &host_config).unwrap();
