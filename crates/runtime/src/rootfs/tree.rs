@@ -6,9 +6,10 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// A directory that stands for `/`.
@@ -40,6 +41,7 @@ impl Tree {
             Err(Errno::NOENT) => {}
             other => return other,
         }
+        let path = self.without_links(path)?;
         let mut current = self.at(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?;
         let mut walked = PathBuf::from("/");
         for part in path.components() {
@@ -65,10 +67,60 @@ impl Tree {
             Err(Errno::NOENT) => {}
             other => return other,
         }
+        let path = &self.without_links(path)?;
         let (directory, name) = self.parent(path)?;
         let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(mode))?;
         self.handle(path)
+    }
+
+    /// Where `path` leads within the tree, whether it exists or not.
+    ///
+    /// Only names what to create: opening is `openat2`'s business still.
+    fn without_links(&self, path: &Path) -> Result<PathBuf, Errno> {
+        const LINKS: usize = 40;
+        let mut links = 0;
+        let mut found = PathBuf::from("/");
+        let mut rest = path.to_path_buf();
+        loop {
+            let mut parts = rest.components();
+            let Some(part) = parts.next() else { return Ok(found) };
+            let after = parts.as_path().to_path_buf();
+            let mut named = false;
+            match part {
+                Component::RootDir => found = PathBuf::from("/"),
+                Component::ParentDir => drop(found.pop()),
+                Component::CurDir | Component::Prefix(_) => {}
+                Component::Normal(name) => {
+                    found.push(name);
+                    named = true;
+                }
+            }
+            rest = after;
+            let target = if named { self.link_target(&found)? } else { None };
+            if let Some(target) = target {
+                links += 1;
+                if links > LINKS {
+                    return Err(Errno::LOOP);
+                }
+                found.pop();
+                rest = target.join(rest);
+            }
+        }
+    }
+
+    /// What the symbolic link `path` contains; nothing if it is none or missing.
+    fn link_target(&self, path: &Path) -> Result<Option<PathBuf>, Errno> {
+        let file = match self.at(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let mode = rustix::fs::fstat(&file)?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        let target = rustix::fs::readlinkat(&file, c"", Vec::new())?;
+        Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes()))))
     }
 
     /// The directory that `path` is in, created if missing, and the last part of `path`.
@@ -147,7 +199,14 @@ mod tests {
 
         tree.make_file(Path::new("/config/hosts"), 0o644).expect("a file through a link");
         assert!(root.join("etc/hosts").exists());
-        assert_eq!(tree.make_directory(Path::new("/up/x"), 0o755).err(), Some(Errno::NOENT));
+        tree.make_directory(Path::new("/up/x"), 0o755)
+            .expect("a directory through a dangling link");
+        assert!(root.join("outside/x").is_dir());
+        symlink("../up/../run/a.conf", root.join("etc/a.conf")).expect("a link");
+        tree.make_file(Path::new("/etc/a.conf"), 0o644).expect("a file through a dangling link");
+        assert!(root.join("run/a.conf").is_file());
+        symlink("loop", root.join("loop")).expect("a link");
+        assert_eq!(tree.make_file(Path::new("/loop"), 0o644).err(), Some(Errno::LOOP));
         tree.make_directory(Path::new("/../../a/b"), 0o755).expect("clamped to the root");
         assert!(root.join("a/b").exists());
         assert!(!scratch.0.join("outside").exists());
