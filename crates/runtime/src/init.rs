@@ -60,6 +60,7 @@ impl Init<'_> {
         rootfs::enter(self.plan, &tree)
             .wrap(|| "error jailing process inside rootfs".to_owned())?;
         drop(tree);
+        process::create_cwd(&self.plan.process)?;
         connect_stdio(self.stdio, console.as_ref())?;
         let around = Surroundings {
             id: &self.plan.id,

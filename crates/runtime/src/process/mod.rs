@@ -153,15 +153,23 @@ fn environment(plan: &ProcessPlan) -> Vec<CString> {
     env
 }
 
-/// Creates the working directory if it is missing and goes there. False: the user has to try.
+/// Creates the working directory if it is missing: a container's first process gets it, an exec not.
+pub(crate) fn create_cwd(plan: &ProcessPlan) -> Result<(), Failure> {
+    if plan.cwd.exists() {
+        return Ok(());
+    }
+    let name = plan.cwd.to_string_lossy();
+    let root = Tree::open(Path::new("/")).step("open", "/")?;
+    root.make_directory(&plan.cwd, 0o755).map(drop).map_err(|errno| {
+        let error = io::Error::from(errno);
+        let message = format!("mkdir {name}: {}", errno_text(&error));
+        Failure { message, ..failure::io("mkdir", &name, &error) }
+    })
+}
+
+/// Goes to the working directory. False: the user has to try.
 fn enter_cwd(plan: &ProcessPlan, attempt: Attempt) -> Result<bool, Failure> {
     let name = plan.cwd.to_string_lossy();
-    if attempt == Attempt::AsRoot && !plan.cwd.exists() {
-        std::fs::create_dir_all(&plan.cwd).map_err(|error| Failure {
-            message: format!("mkdir {name}: {}", errno_text(&error)),
-            ..failure::io("mkdir", &name, &error)
-        })?;
-    }
     match rustix::process::chdir(&plan.cwd) {
         Ok(()) => Ok(true),
         // On a network file system root may be nobody.
