@@ -9,6 +9,7 @@ use std::path::Path;
 
 use davit_runtime::Stdio;
 use davit_runtime::state::{State, Status};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use serde_json::{Value, json};
 use support::{Bundle, Streams, process, sandboxed, wait};
 
@@ -119,6 +120,74 @@ fn a_program_that_cannot_run_is_told_as_docker_does() {
 }
 
 #[test]
+fn every_root_propagation_starts_and_leaves_the_host_alone() {
+    sandboxed("every_root_propagation_starts_and_leaves_the_host_alone", || {
+        let bundle = Bundle::new();
+        let data = bundle.dir.join("data");
+        fs::create_dir(&data).expect("a directory");
+        // As the engine's: the container's root and the volume are mounts of their own.
+        let rootfs = bundle.dir.join("rootfs");
+        for dir in [&rootfs, &data] {
+            rustix::mount::mount_bind(dir, dir).expect("a mount");
+        }
+        let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", shared).expect("a shared root");
+        let table = || fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let before = table();
+        for kind in ["", "shared", "rshared", "slave", "rslave", "private", "rprivate"] {
+            let mut spec = bundle.spec(&["grep", " /data ", "/proc/self/mountinfo"]);
+            let option = if kind.is_empty() { "rprivate" } else { kind };
+            spec["mounts"].as_array_mut().expect("mounts").push(
+                json!({"destination": "/data", "source": data, "options": ["rbind", option]}),
+            );
+            spec["linux"]["rootfsPropagation"] = json!(kind);
+            let output = bundle.run(spec).unwrap_or_else(|failure| panic!("{kind}: {failure}"));
+            let line = &output.stdout;
+            assert_eq!(line.contains(" shared:"), kind.ends_with("shared"), "{kind}: {output:?}");
+            assert_eq!(line.contains(" master:"), kind.ends_with("slave"), "{kind}: {output:?}");
+            let peers =
+                |line: &str| line.split(' ').find(|w| w.starts_with("shared:")).map(str::to_owned);
+            if kind.ends_with("shared") {
+                let place = data.to_str().expect("a plain path");
+                let host = before.lines().find(|line| line.split(' ').nth(4) == Some(place));
+                assert_eq!(peers(line), peers(host.expect("the volume")), "{kind}");
+            }
+            assert_eq!(table(), before, "{kind}");
+        }
+        for dir in [&rootfs, &data] {
+            rustix::mount::unmount(dir, UnmountFlags::DETACH).expect("unmounted");
+        }
+        bundle.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_dangling_link_leads_a_mount_inside_the_root() {
+    sandboxed("a_dangling_link_leads_a_mount_inside_the_root", || {
+        use std::os::unix::fs::symlink;
+        let bundle = Bundle::new();
+        let rootfs = bundle.dir.join("rootfs");
+        symlink("../run/systemd/resolve/stub.conf", rootfs.join("etc/resolv.conf"))
+            .expect("a link");
+        symlink("/../../../srv/there", rootfs.join("data")).expect("a link");
+        fs::write(bundle.dir.join("resolv.conf"), "nameserver 192.0.2.1\n").expect("a file");
+        let script =
+            "cat /etc/resolv.conf /run/systemd/resolve/stub.conf; mount | grep -c /srv/there/deep";
+        let mut spec = bundle.spec(&["sh", "-c", script]);
+        let mounts = spec["mounts"].as_array_mut().expect("mounts");
+        mounts.push(json!({"destination": "/etc/resolv.conf", "source": "resolv.conf", "options": ["rbind", "rprivate"]}));
+        mounts.push(
+            json!({"destination": "/data/deep/tmp", "type": "tmpfs", "source": "tmpfs", "options": []}),
+        );
+        let output = bundle.run(spec).expect("it runs");
+        let expected = "nameserver 192.0.2.1\nnameserver 192.0.2.1\n1\n";
+        assert_eq!(output.stdout, expected, "{output:?}");
+        assert!(rootfs.join("srv/there/deep/tmp").is_dir());
+        bundle.assert_nothing_left();
+    });
+}
+
+#[test]
 fn a_failed_set_up_names_its_step_and_leaves_nothing() {
     sandboxed("a_failed_set_up_names_its_step_and_leaves_nothing", || {
         let bundle = Bundle::new();
@@ -209,6 +278,14 @@ fn an_exec_joins_the_container() {
         let failure = bundle.run_exec(process(&["nosuch"])).expect_err("no such program");
         let expected = "unable to start container process: exec: \"nosuch\": executable file not found in $PATH";
         assert_eq!(failure.message, expected);
+
+        let mut elsewhere = process(&["true"]);
+        elsewhere["cwd"] = json!("/nosuch/cwd");
+        let failure = bundle.run_exec(elsewhere).expect_err("no such directory");
+        let expected =
+            "chdir to cwd (\"/nosuch/cwd\") set in config.json failed: no such file or directory";
+        assert!(failure.message.ends_with(expected), "{failure}");
+        assert!(!bundle.dir.join("rootfs/nosuch").exists(), "an exec creates no directory");
 
         let failure = davit_runtime::delete(&bundle.root, "c1").expect_err("running");
         assert!(failure.message.contains("that is not stopped: running"), "{failure}");

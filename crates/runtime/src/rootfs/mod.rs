@@ -48,9 +48,13 @@ pub(crate) fn build(plan: &Plan, terminal: bool) -> Result<(Tree, Option<Console
 /// Makes the tree the root of this mount namespace and lets go of the old one.
 pub(crate) fn enter(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
     let rootfs = plan.rootfs.to_string_lossy();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = rustix::fs::openat(CWD, c"/", flags, Mode::empty()).step("open", "the old root")?;
     rustix::process::fchdir(tree).step("chdir to", &rootfs)?;
-    // The old root lands on top of the new one, and from there it is unmounted.
     rustix::process::pivot_root(c".", c".").step("pivot_root to", &rootfs)?;
+    // The old root is now on top of the new one, where "." would still mean what is below. It must not
+    // take its peers on the host with it when it goes, and the volumes must stay what they are.
+    rustix::process::fchdir(&old).step("chdir to", "the old root")?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change(c".", slave).step("detach from", "the old root")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).step("unmount", "the old root")?;
@@ -70,25 +74,33 @@ pub(crate) fn enter(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
 /// Cuts this mount namespace off from the host's and hangs the root up as a mount of its own.
 fn isolate(plan: &Plan) -> Result<Tree, Failure> {
     let rootfs = plan.rootfs.to_string_lossy();
-    let mut flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    if let Some(Propagation { kind, recursive }) = plan.root_propagation {
-        flags = MountPropagationFlags::from_bits_retain(u32::try_from(kind).unwrap_or(0));
-        flags.set(MountPropagationFlags::REC, recursive);
-    }
-    rustix::mount::mount_change(c"/", flags).step("set propagation", "/")?;
-    let host = Tree::open(&plan.rootfs).step("open", &rootfs)?;
-    if plan.root_propagation.is_some_and(|root| root.kind == libc::MS_SHARED) {
+    let kind = plan.root_propagation.map_or(libc::MS_SLAVE, |root| root.kind);
+    // The sources of shared volumes have to stay peers of the host's mounts. In every other case all
+    // mounts are cut off, not only the one at "/": the container's root lies in any of them.
+    if kind == libc::MS_SHARED {
         make_parent_private(&plan.rootfs)?;
+    } else {
+        let kind = if kind == libc::MS_PRIVATE {
+            MountPropagationFlags::PRIVATE
+        } else {
+            MountPropagationFlags::DOWNSTREAM
+        };
+        rustix::mount::mount_change(c"/", kind | MountPropagationFlags::REC)
+            .step("set propagation", "/")?;
     }
+    let host = Tree::open(&plan.rootfs).step("open", &rootfs)?;
     let copy = attach::copy_of(host.as_fd(), true).step("bind", &rootfs)?;
     attach::attach(copy.as_fd(), host.as_fd()).step("mount", &rootfs)?;
+    let slave = Propagation { kind: libc::MS_SLAVE, recursive: true };
     let private = Propagation { kind: libc::MS_PRIVATE, recursive: false };
-    attach::set_propagation(copy.as_fd(), private).step("set propagation", &rootfs)?;
+    for propagation in [slave, private] {
+        attach::set_propagation(copy.as_fd(), propagation).step("set propagation", &rootfs)?;
+    }
     Tree::open(&plan.rootfs).step("open", &rootfs)
 }
 
-/// With a shared root the mount that the container's root lies in is shared, too, and the new mount
-/// would appear on the host.
+/// While the mount that the container's root lies in is shared, the new mount would appear on the
+/// host; and the kernel refuses to pivot out of one that is.
 fn make_parent_private(rootfs: &Path) -> Result<(), Failure> {
     const TABLE: &str = "/proc/self/mountinfo";
     let name = rootfs.to_string_lossy();
