@@ -60,6 +60,7 @@ fn create(
     let CreateRequest { mut config, mut host_config, networking_config } = body;
     let checked_name = name.map(names::check).transpose()?;
     let mut warnings = validate::check(&config, &host_config, cpus())?;
+    validate::check_cpusets(&host_config.resources, &online("cpu"), &online("node"))?;
     let image = inner.images.resolve(&config.image)?;
     check_platform(&image, platform, &config.image, &mut warnings)?;
     merge::merge_image(&mut config, &image.config.config);
@@ -129,6 +130,13 @@ fn create(
 
 fn cpus() -> i64 {
     std::thread::available_parallelism().map_or(1, |count| count.get().try_into().unwrap_or(1))
+}
+
+/// The host's processors (`cpu`) or memory nodes (`node`) that are there, such as `0-3`; empty when
+/// the kernel doesn't tell.
+fn online(kind: &str) -> String {
+    std::fs::read_to_string(format!("/sys/devices/system/{kind}/online"))
+        .map_or_else(|_| String::new(), |text| text.trim().to_owned())
 }
 
 fn check_platform(

@@ -93,10 +93,10 @@ fn from_bind(bind: Bind) -> Plan {
 
 /// A `--mount`; tmpfs is no mount point of its own and is left to [`tmpfs_mounts`].
 fn from_mount(mount: &Mount) -> Option<Result<Plan>> {
-    (mount.kind != "tmpfs").then(|| checked_mount(mount))
+    checked_mount(mount).transpose()
 }
 
-fn checked_mount(mount: &Mount) -> Result<Plan> {
+fn checked_mount(mount: &Mount) -> Result<Option<Plan>> {
     let invalid = |reason: &str| {
         Err(Error::invalid(format!("invalid mount config for type {:?}: {reason}", mount.kind)))
     };
@@ -118,8 +118,10 @@ fn checked_mount(mount: &Mount) -> Result<Plan> {
         return invalid(&format!("field {field} must not be specified"));
     }
     match mount.kind.as_str() {
-        "bind" => checked_bind(mount, target),
-        "volume" => Ok(volume_mount(mount, target)),
+        "bind" => checked_bind(mount, target).map(Some),
+        "volume" => Ok(Some(volume_mount(mount, target))),
+        "tmpfs" if mount.source.is_empty() => Ok(None),
+        "tmpfs" => invalid("field Source must not be specified"),
         _ => invalid("mount type unknown"),
     }
 }
@@ -309,6 +311,15 @@ mod tests {
             (
                 host_config(&[], &[mount("nosuch", "", "/y")]),
                 "invalid mount config for type \"nosuch\": mount type unknown",
+            ),
+            (
+                host_config(&[], &[mount("tmpfs", "/src", "/y")]),
+                "invalid mount config for type \"tmpfs\": field Source must not be specified",
+            ),
+            (
+                host_config(&[], &[mount("tmpfs", "", "y")]),
+                "invalid mount config for type \"tmpfs\": invalid mount path: 'y' mount path must be \
+                 absolute",
             ),
         ] {
             let error = plan(&Config::default(), &host_config, Vec::new()).expect_err(message);

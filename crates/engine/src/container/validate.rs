@@ -1,5 +1,9 @@
 //! Which settings are refused at create and update, in Docker's words. Pure.
 
+use std::net::IpAddr;
+use std::num::IntErrorKind;
+use std::ops::RangeInclusive;
+
 use davit_api::container::{Config, HealthConfig, HostConfig, Resources, RestartPolicy};
 use davit_types::{Error, Result};
 
@@ -27,6 +31,11 @@ pub(crate) fn check(config: &Config, host_config: &HostConfig, cpus: i64) -> Res
         if host.split_once([':', '=']).is_none_or(|(name, _)| name.is_empty()) {
             return invalid(format!("bad format for add-host: {host:?}"));
         }
+    }
+    check_ports(config, host_config)?;
+    host_config.dns.iter().flatten().try_for_each(|address| check_address(address))?;
+    for target in host_config.tmpfs.keys() {
+        super::bind::check_target(target).map_err(Error::invalid)?;
     }
     check_resources(&host_config.resources, cpus)?;
     check_log(host_config)?;
@@ -91,6 +100,9 @@ fn check_modes(config: &Config, host_config: &HostConfig) -> Result<()> {
     if !matches!(host_config.cgroupns_mode.as_str(), "" | "host" | "private") {
         return invalid(format!("invalid cgroup namespace mode: {}", host_config.cgroupns_mode));
     }
+    if !matches!(host_config.userns_mode.as_str(), "" | "host") {
+        return invalid(format!("invalid user namespace mode: {}", host_config.userns_mode));
+    }
     if host_config.uts_mode == "host" && !config.hostname.is_empty() {
         return invalid("conflicting options: hostname and the UTS mode");
     }
@@ -138,6 +150,88 @@ fn check_shared_network(config: &Config, host_config: &HostConfig) -> Result<()>
         Some((_, message)) => invalid(*message),
         None => Ok(()),
     }
+}
+
+/// Docker takes any protocol at create, and fails at start when it knows none of that name.
+fn check_ports(config: &Config, host_config: &HostConfig) -> Result<()> {
+    let bindings = || host_config.port_bindings.iter().flatten();
+    for port in config.exposed_ports.keys().chain(bindings().map(|(port, _)| port)) {
+        let number = port.split_once('/').map_or(port.as_str(), |(number, _)| number);
+        if let Err(error) = number.parse::<u16>() {
+            let reason = match error.kind() {
+                IntErrorKind::Empty => "value is empty",
+                IntErrorKind::PosOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            return invalid(format!("invalid JSON: invalid port '{number}': {reason}"));
+        }
+    }
+    for binding in bindings().filter_map(|(_, list)| list.as_ref()).flatten() {
+        check_address(binding.host_ip.trim_matches(['[', ']']))?;
+        let range = binding.host_port.as_str();
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let valid = from.parse::<u16>().is_ok_and(|from| to.parse().is_ok_and(|to| from <= to));
+        if !range.is_empty() && !valid {
+            return invalid(format!("invalid port specification: {range:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// An address, perhaps with a zone, or nothing.
+fn check_address(text: &str) -> Result<()> {
+    let address = text.split_once('%').map_or(text, |(address, _)| address);
+    if text.is_empty() || address.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let is_number = |field: &str| field.bytes().all(|byte| byte.is_ascii_digit());
+    let reason = if text.contains('.') && text.split('.').all(is_number) {
+        let too_large = |field: &str| field.len() > 2 && field.parse::<u8>().is_err();
+        if text.split('.').any(too_large) {
+            "IPv4 field has value >255"
+        } else {
+            "IPv4 address not in dotted decimal form"
+        }
+    } else {
+        "unable to parse IP"
+    };
+    invalid(format!("invalid JSON: ParseAddr({text:?}): {reason}"))
+}
+
+/// Checks the processors and memory nodes asked for against the host's, both in the kernel's list
+/// format. An unknown (empty) list of the host allows any.
+///
+/// # Errors
+/// A list that is none, or that has what the host hasn't.
+pub(crate) fn check_cpusets(resources: &Resources, cpus: &str, nodes: &str) -> Result<()> {
+    for (wanted, available, field, things) in [
+        (&resources.cpuset_cpus, cpus, "cpus", "CPUs"),
+        (&resources.cpuset_mems, nodes, "mems", "memory nodes"),
+    ] {
+        let Some(ranges) = parse_list(wanted) else {
+            return invalid(format!(
+                "Invalid value {wanted} for cpuset {field}: invalid format: {wanted}"
+            ));
+        };
+        let host = parse_list(available).unwrap_or_default();
+        let missing = |number: u32| !host.iter().any(|range| range.contains(&number));
+        if !host.is_empty() && ranges.into_iter().flatten().any(missing) {
+            return invalid(format!(
+                "Requested {things} are not available - requested {wanted}, available: {available}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `0-2,5`.
+fn parse_list(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+        (from <= to).then_some(from..=to)
+    };
+    text.split(',').filter(|_| !text.is_empty()).map(range).collect()
 }
 
 /// Checks a restart policy.
@@ -296,6 +390,8 @@ fn warnings(host_config: &HostConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use davit_api::container::PortBinding;
+
     use super::*;
 
     fn refused(change: impl FnOnce(&mut Config, &mut HostConfig)) -> String {
@@ -367,6 +463,74 @@ mod tests {
             refused(|c, _| c.working_dir = "tmp".into()),
             "the working directory 'tmp' is invalid, it needs to be an absolute path"
         );
+    }
+
+    #[test]
+    fn ports_addresses_and_paths_are_refused_in_dockers_words() {
+        type Change = fn(&mut HostConfig);
+        fn publish(host_config: &mut HostConfig, port: &str, host_ip: &str, host_port: &str) {
+            let binding = PortBinding { host_ip: host_ip.into(), host_port: host_port.into() };
+            host_config.port_bindings = Some([(port.to_owned(), Some(vec![binding]))].into());
+        }
+        let table: [(Change, &str); 9] = [
+            (
+                |h| publish(h, "99999", "", ""),
+                "invalid JSON: invalid port '99999': value out of range",
+            ),
+            (|h| publish(h, "abc/tcp", "", ""), "invalid JSON: invalid port 'abc': invalid syntax"),
+            (|h| publish(h, "/tcp", "", ""), "invalid JSON: invalid port '': value is empty"),
+            (
+                |h| publish(h, "80", "999.1.1.1", ""),
+                "invalid JSON: ParseAddr(\"999.1.1.1\"): IPv4 field has value >255",
+            ),
+            (|h| publish(h, "80", "", "9-8"), "invalid port specification: \"9-8\""),
+            (|h| publish(h, "80", "", "70000"), "invalid port specification: \"70000\""),
+            (
+                |h| h.dns = Some(vec!["bogus".into()]),
+                "invalid JSON: ParseAddr(\"bogus\"): unable to parse IP",
+            ),
+            (|h| h.userns_mode = "bogus".into(), "invalid user namespace mode: bogus"),
+            (
+                |h| drop(h.tmpfs.insert("rel".into(), String::new())),
+                "invalid mount path: 'rel' mount path must be absolute",
+            ),
+        ];
+        for (change, message) in table {
+            assert_eq!(refused(|_, host_config| change(host_config)), message);
+        }
+        let mut accepted =
+            HostConfig { dns: Some(vec!["fe80::1%eth0".into()]), ..HostConfig::default() };
+        publish(&mut accepted, "80/zzz", "[::1]", "8000-8010");
+        check(&Config::default(), &accepted, 2).expect("Docker takes any protocol at create");
+    }
+
+    #[test]
+    fn cpusets_are_compared_with_the_hosts() {
+        let check = |cpus: &str, mems: &str| {
+            let resources = Resources {
+                cpuset_cpus: cpus.into(),
+                cpuset_mems: mems.into(),
+                ..Resources::default()
+            };
+            check_cpusets(&resources, "0-1,4", "0").map_err(|error| error.to_string())
+        };
+        for (cpus, mems) in [("", ""), ("0", "0"), ("0-1,4", ""), ("4", "0-0")] {
+            assert_eq!(check(cpus, mems), Ok(()), "{cpus} {mems}");
+        }
+        for (cpus, mems, message) in [
+            ("99", "", "Requested CPUs are not available - requested 99, available: 0-1,4"),
+            (
+                "0-4294967295",
+                "",
+                "Requested CPUs are not available - requested 0-4294967295, available: 0-1,4",
+            ),
+            ("0,", "", "Invalid value 0, for cpuset cpus: invalid format: 0,"),
+            ("1-0", "", "Invalid value 1-0 for cpuset cpus: invalid format: 1-0"),
+            ("", "1", "Requested memory nodes are not available - requested 1, available: 0"),
+            ("", "x", "Invalid value x for cpuset mems: invalid format: x"),
+        ] {
+            assert_eq!(check(cpus, mems).expect_err(message), message);
+        }
     }
 
     #[test]
