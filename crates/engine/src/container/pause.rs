@@ -5,8 +5,8 @@ use std::sync::Arc;
 use davit_types::{Context, Error, Result};
 
 use super::{Event, blocking, detached};
-use crate::Engine;
 use crate::store::Durability;
+use crate::{Engine, error};
 
 impl Engine {
     /// Freezes all processes of a container.
@@ -47,7 +47,10 @@ impl Engine {
             .await?;
             let (snapshot, effects) = container.apply(&event);
             let saved = Arc::clone(&container);
-            blocking(move || saved.save(Durability::Relaxed)).await?;
+            // It is done, whether or not the disk has room for the record.
+            if let Err(failure) = blocking(move || saved.save(Durability::Relaxed)).await {
+                tracing::warn!(id, error = %error::chain(&failure), "note the freezer's state");
+            }
             super::supervise::carry_out(&inner, &container, &snapshot, &effects);
             Ok(())
         })

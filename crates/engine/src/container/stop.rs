@@ -104,7 +104,7 @@ pub(crate) async fn stop(
         timeout.or(snapshot.record.config.stop_timeout).unwrap_or(inner.config.stop_timeout);
     let mut progress = container.progress();
     let exits = progress.borrow_and_update().exits;
-    mark_stopped(container).await?;
+    mark_stopped(container).await;
     let signal = signal.unwrap_or_else(|| stop_signal(container));
     if snapshot.record.state.restarting {
         // Nothing runs; the monitor gives up waiting and tells the end.
@@ -186,23 +186,26 @@ async fn kill(inner: &Arc<Inner>, container: &Arc<Container>, signal: i32) -> Re
     let exits = container.progress().borrow().exits;
     let has_own_signal = !snapshot.record.config.stop_signal.is_empty();
     let cancel = signal == signal::KILL || !has_own_signal || signal == stop_signal(container);
-    mark_stopped(container).await?;
+    mark_stopped(container).await;
     if signal == signal::KILL {
         return kill_and_wait(inner, container, exits).await;
     }
     send(inner, container, signal, cancel).await
 }
 
-/// Remembers, also for the next daemon, that a person ended it.
-async fn mark_stopped(container: &Arc<Container>) -> Result<()> {
+/// Remembers, also for the next daemon, that a person ended it. A disk that is full must not keep
+/// anybody from ending what fills it: the record is written again with the exit.
+async fn mark_stopped(container: &Arc<Container>) {
     let snapshot = container.change(|snapshot| snapshot.record.has_been_manually_stopped = true);
     let matters = matches!(
         snapshot.host_config.restart_policy.name.as_str(),
         "unless-stopped" | "on-failure"
     );
     let durability = if matters { Durability::Durable } else { Durability::Relaxed };
-    let container = Arc::clone(container);
-    blocking(move || container.save(durability)).await
+    let saved = Arc::clone(container);
+    if let Err(failure) = blocking(move || saved.save(durability)).await {
+        tracing::warn!(id = %container.id, error = %error::chain(&failure), "note the stop");
+    }
 }
 
 /// Did a run end within the time? Without a time, it is waited for ever.
