@@ -4,6 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use super::unset;
 use crate::client::Query;
 use crate::failure::{Failure, Outcome};
 use crate::output::template::{Template, Value};
@@ -39,7 +40,8 @@ where
     match &template {
         Some(template) => {
             for document in &documents {
-                let value = Value::parse(document).map_err(Failure::new)?;
+                let mut value = Value::parse(document).map_err(Failure::new)?;
+                unset::mark(&mut value);
                 match template.render(&value) {
                     Ok(text) => output::line(&text)?,
                     Err(failure) => {

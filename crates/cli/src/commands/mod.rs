@@ -5,6 +5,7 @@ pub(crate) mod image;
 pub(crate) mod inspection;
 pub(crate) mod network;
 pub(crate) mod system;
+mod unset;
 pub(crate) mod volume;
 
 use std::future::Future;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::functions;
 use super::parse::{Command, Node, Operand, Pipeline, Term};
-use super::value::Value;
+use super::value::{Value, sent};
 
 /// What went wrong, and at which operand.
 #[derive(Debug)]
@@ -236,7 +236,7 @@ fn elements(value: &Value) -> Vec<(Value, Value)> {
             .collect(),
         Value::Map(entries) => {
             let mut pairs: Vec<_> =
-                entries.iter().map(|(key, item)| (Value::Str(key.clone()), item.clone())).collect();
+                sent(entries).map(|(key, item)| (Value::Str(key.clone()), item.clone())).collect();
             pairs.sort_by(
                 |(a, _), (b, _)| {
                     if a.text() < b.text() { Ordering::Less } else { Ordering::Greater }

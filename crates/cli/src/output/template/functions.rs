@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::value::Value;
+use super::value::{Value, sent};
 
 const NAMES: [&str; 24] = [
     "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not",
@@ -111,8 +111,9 @@ fn length(value: &Value) -> Result<usize, String> {
     match value {
         Value::Str(text) => Ok(text.len()),
         Value::List(items) => Ok(items.len()),
-        Value::Map(entries) => Ok(entries.len()),
-        Value::Null => Err("len of nil pointer".to_owned()),
+        Value::Map(entries) => Ok(sent(entries).count()),
+        Value::Unset { prints: "[]" | "map[]", .. } => Ok(0),
+        Value::Null | Value::Unset { .. } => Err("len of nil pointer".to_owned()),
         _ => Err("len of type that has no length".to_owned()),
     }
 }
@@ -124,6 +125,10 @@ fn index(arguments: &[Value]) -> Result<Value, String> {
     keys.iter().try_fold(first.clone(), |value, key| match (&value, key) {
         (Value::Map(_) | Value::Row(_), Value::Str(name)) => {
             Ok(value.field(name).cloned().unwrap_or_else(|| Value::Str(String::new())))
+        }
+        (Value::Unset { prints: "map[]", .. }, Value::Str(_)) => Ok(Value::Str(String::new())),
+        (Value::Unset { prints: "[]", .. }, Value::Int(at)) => {
+            Err(format!("index out of range: {at}"))
         }
         (Value::List(items), Value::Int(at)) => usize::try_from(*at)
             .ok()

@@ -25,6 +25,14 @@ pub(crate) enum Value {
     Map(Vec<(String, Self)>),
     /// One line of a table.
     Row(Row),
+    /// A field that Go's client knows and the daemon sent no value for: no key at all if `omitted`,
+    /// else null. It prints as its type does in Go.
+    Unset {
+        /// `[]`, `map[]` or `<nil>`.
+        prints: &'static str,
+        /// JSON shows it neither.
+        omitted: bool,
+    },
     /// A method that returns its argument: the title of a column such as `{{.Label "x"}}`.
     Echo,
 }
@@ -113,7 +121,7 @@ impl Value {
     /// Whether `if` takes the branch: not empty, not zero, not null.
     pub(crate) fn is_true(&self) -> bool {
         match self {
-            Self::Null => false,
+            Self::Null | Self::Unset { .. } => false,
             Self::Bool(value) => *value,
             Self::Int(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
@@ -128,6 +136,7 @@ impl Value {
     pub(crate) fn print(&self) -> String {
         match self {
             Self::Null => "<no value>".to_owned(),
+            Self::Unset { prints, .. } => (*prints).to_owned(),
             Self::Echo => String::new(),
             Self::Str(text) => text.clone(),
             Self::Bool(value) => value.to_string(),
@@ -138,7 +147,7 @@ impl Value {
                 format!("[{}]", items.join(" "))
             }
             Self::Map(entries) => {
-                let mut entries: Vec<_> = entries.iter().collect();
+                let mut entries: Vec<_> = sent(entries).collect();
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
                 let entries: Vec<String> = entries
                     .iter()
@@ -171,6 +180,11 @@ impl Value {
             _ => text,
         }
     }
+}
+
+/// The entries of an object that the daemon sent.
+pub(super) fn sent(entries: &[(String, Value)]) -> impl Iterator<Item = &(String, Value)> {
+    entries.iter().filter(|(_, value)| !matches!(value, Value::Unset { omitted: true, .. }))
 }
 
 fn print_float(number: f64) -> String {
@@ -211,7 +225,7 @@ impl From<i64> for Value {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Null | Self::Echo => serializer.serialize_unit(),
+            Self::Null | Self::Unset { .. } | Self::Echo => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
                 (Ok(number), _) => serializer.serialize_i64(number),
@@ -228,8 +242,8 @@ impl Serialize for Value {
                 list.end()
             }
             Self::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
+                let mut map = serializer.serialize_map(Some(sent(entries).count()))?;
+                for (key, value) in sent(entries) {
                     map.serialize_entry(key, value)?;
                 }
                 map.end()
