@@ -40,7 +40,17 @@ impl Engine {
 
 /// Starts a container whose transition lock is held.
 pub(crate) async fn start(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
+    start_counted(inner, container, 0).await
+}
+
+/// Starts a container for the `restart_count`th time by its restart policy; 0: by hand.
+pub(crate) async fn start_counted(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    restart_count: u32,
+) -> Result<()> {
     container.snapshot().record.state.check_start()?;
+    container.change(|snapshot| snapshot.record.restart_count = restart_count);
     let result = run(inner, container).await;
     if let Err(error) = &result {
         failed(inner, container, error).await;
@@ -61,7 +71,7 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
     }
     monitor.start().await?;
     let (pid, at) = expect_started(&mut events).await?;
-    commit(inner, container, &join, pid, at).await?;
+    commit(inner, container, &join, pid, at).await;
     tokio::spawn(supervise::follow(Arc::clone(inner), Arc::clone(container), events));
     Ok(())
 }
@@ -207,6 +217,8 @@ fn write_bundle(
 fn task(inner: &Inner, snapshot: &Snapshot, rootfs: Overlay) -> Result<Task> {
     let (config, host_config) = (&snapshot.record.config, &snapshot.host_config);
     let memory = inner.cgroup(snapshot)?.directory("memory").map(PathBuf::from);
+    let mut restart = super::restart_policy::task_policy(&host_config.restart_policy);
+    restart.count = snapshot.record.restart_count;
     Ok(Task {
         id: snapshot.record.id.to_string(),
         kind: TaskKind::Container,
@@ -223,7 +235,7 @@ fn task(inner: &Inner, snapshot: &Snapshot, rootfs: Overlay) -> Result<Task> {
             (true, true) => Stdin::Once,
         },
         log: super::logging::task_log(snapshot)?,
-        restart: super::restart_policy::task_policy(&host_config.restart_policy),
+        restart,
         oom_cgroups: memory.into_iter().collect(),
     })
 }
@@ -330,29 +342,24 @@ pub(crate) fn exit_code(message: &str) -> i32 {
 }
 
 /// Notes and tells that it runs.
-async fn commit(
-    inner: &Arc<Inner>,
-    container: &Arc<Container>,
-    join: &Join,
-    pid: i32,
-    at: i64,
-) -> Result<()> {
+async fn commit(inner: &Arc<Inner>, container: &Arc<Container>, join: &Join, pid: i32, at: i64) {
     container.change(|snapshot| {
         let present = &mut snapshot.record;
         present.has_been_started_before = true;
         present.has_been_manually_stopped = false;
-        present.restart_count = 0;
     });
     let (snapshot, effects) = container.apply(&Event::Started { pid, at });
     container.advance(|progress| progress.running = true);
     let saved = Arc::clone(container);
-    blocking(move || saved.save(Durability::Relaxed)).await?;
+    // It runs: a full disk doesn't undo that, and the next save tells the same.
+    if let Err(failure) = blocking(move || saved.save(Durability::Relaxed)).await {
+        tracing::warn!(id = %container.id, error = %error::chain(&failure), "note the start");
+    }
     supervise::publish_mounts(inner, &snapshot, "mount");
     if let Some(network) = &join.network {
         supervise::publish_network(inner, &snapshot, &network.id, "connect");
     }
     supervise::carry_out(inner, container, &snapshot, &effects);
-    Ok(())
 }
 
 /// Undoes a start, and notes why it failed. The shim has cleaned up behind itself.

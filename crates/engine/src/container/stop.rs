@@ -140,8 +140,9 @@ pub(crate) async fn kill_and_wait(
 ) -> Result<()> {
     let mut progress = container.progress();
     if let Err(cause) = send(inner, container, signal::KILL, true).await {
-        // It may have died by itself meanwhile.
-        if progress.borrow_and_update().exits == exits {
+        // It, or its monitor, may have died by itself: that is being taken in.
+        let patience = Duration::from_secs(2);
+        if !exited_within(&mut progress, exits, Some(patience)).await {
             return Err(cause);
         }
     }

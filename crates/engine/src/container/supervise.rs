@@ -4,13 +4,18 @@
 //! transition lock, so that a stop can wait for the exit that this task takes in.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_monitor::protocol::Event as Said;
+use davit_monitor::restart::{self, History};
 use davit_monitor::task::{Exit, Phase, Status};
 use davit_types::Result;
 
 use super::record::Snapshot;
+use super::restart_policy::task_policy;
+use super::start::start_counted;
 use super::{Container, Effect, Event, blocking};
 use crate::engine::Inner;
 use crate::monitor::Events;
@@ -20,6 +25,12 @@ use crate::{Engine, error, network};
 
 /// Exit status of a run whose end nobody saw.
 const LOST: i32 = 255;
+
+/// The delay before the first restart.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// A delay that the transition lock is held for must not grow without end: 6.4 s.
+const MOST_DOUBLINGS: u32 = 6;
 
 /// Follows a monitor until it ends.
 pub(crate) async fn follow(inner: Arc<Inner>, container: Arc<Container>, mut events: Events) {
@@ -40,11 +51,51 @@ pub(crate) async fn follow(inner: Arc<Inner>, container: Arc<Container>, mut eve
             Said::Failed(failure) => {
                 // A restart that failed: the monitor has given up.
                 tracing::warn!(id = %container.id, message = failure.message, "restart");
-                break;
+                lost(&inner, &container).await;
+                return;
             }
         }
     }
+    tracing::warn!(id = %container.id, "the monitor has ended without a word");
     lost(&inner, &container).await;
+    start_again(&inner, &container).await;
+}
+
+/// Does what the restart policy asks for and the monitor can't do any more. Boxed: a start begins to
+/// follow again, and a future can't contain itself.
+fn start_again<'a>(
+    inner: &'a Arc<Inner>,
+    container: &'a Arc<Container>,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    Box::pin(async move {
+        // Held while waiting, too: a stop that comes meanwhile finds something to stop.
+        let _guard = container.transition.lock().await;
+        let Some(history) = due_restart(&container.snapshot()) else { return };
+        tokio::time::sleep(history.delay).await;
+        // Somebody may have removed or changed it: what holds now counts.
+        let Some(history) = due_restart(&container.snapshot()) else { return };
+        if let Err(failure) = start_counted(inner, container, history.count).await {
+            tracing::error!(
+                id = %container.id, error = %error::chain(&failure), "start by the restart policy"
+            );
+        }
+    })
+}
+
+/// When the restart policy starts a container again that does not run.
+fn due_restart(snapshot: &Snapshot) -> Option<History> {
+    let (record, state) = (&snapshot.record, &snapshot.record.state);
+    let is_wanted = state.check_start().is_ok() && !record.has_been_manually_stopped;
+    let (Some(started), Some(finished)) = (state.started_at, state.finished_at) else {
+        return None;
+    };
+    let ran_for = Duration::from_nanos(u64::try_from(finished - started).unwrap_or(0));
+    // The monitor's delays are gone with it: as if every restart so far had come at once.
+    let doublings = record.restart_count.min(MOST_DOUBLINGS);
+    let delay = if doublings == 0 { Duration::ZERO } else { SHORTEST * (1 << (doublings - 1)) };
+    let history = History { count: record.restart_count, delay };
+    let policy = task_policy(&snapshot.host_config.restart_policy);
+    restart::next(policy, history, state.exit_code, ran_for).filter(|_| is_wanted)
 }
 
 /// The monitor has ended without a word: its status file may know more.
@@ -217,5 +268,38 @@ pub(crate) fn publish_mounts(inner: &Inner, snapshot: &Snapshot, action: &str) {
 fn report(container: &Container, what: &str, result: Result<()>) {
     if let Err(failure) = result {
         tracing::warn!(id = %container.id, error = %error::chain(&failure), "{what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_api::container::RestartPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_run_is_a_failure_to_the_restart_policy() {
+        for (name, maximum_retry_count, count, by_hand, expected) in [
+            ("no", 0, 0, false, None),
+            ("always", 0, 0, false, Some((1, 100))),
+            ("unless-stopped", 0, 2, false, Some((3, 400))),
+            ("always", 0, 1000, false, Some((1001, 6400))),
+            ("always", 0, 0, true, None),
+            ("on-failure", 2, 1, false, Some((2, 200))),
+            ("on-failure", 2, 2, false, None),
+        ] {
+            let id = "ab".repeat(32);
+            let mut snapshot = super::super::record::tests::snapshot(&id, "web");
+            snapshot.host_config.restart_policy =
+                RestartPolicy { name: name.into(), maximum_retry_count };
+            let record = &mut snapshot.record;
+            (record.restart_count, record.has_been_manually_stopped) = (count, by_hand);
+            record.state.started_at = Some(1_000);
+            record.state.finished_at = Some(2_000);
+            record.state.exit_code = LOST;
+            let due = due_restart(&snapshot);
+            let due = due.map(|history| (history.count, history.delay.as_millis()));
+            assert_eq!(due, expected, "{name} {maximum_retry_count} {count} {by_hand}");
+        }
     }
 }
