@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_monitor::protocol::Event as Said;
+use davit_monitor::protocol::{Event as Said, Request};
 use davit_monitor::task::{Phase, Status};
 use davit_network::Sandbox;
+use davit_sys::cgroup::Cgroup;
 use davit_types::{ContainerId, Context, Error, Result};
 
 use crate::container::{
@@ -19,7 +20,7 @@ use crate::container::{
 };
 use crate::engine::Inner;
 use crate::monitor::{Events, Monitor};
-use crate::{Engine, error, store};
+use crate::{Engine, error, signal, store};
 
 /// How long a monitor may take to greet.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +30,11 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
     let inner = engine.inner();
     let shared = Arc::clone(inner);
     blocking(move || load(&shared)).await?;
+    // Before anything of theirs is swept.
+    let forgotten = forgotten(inner).into_iter();
+    let ends: tokio::task::JoinSet<()> =
+        forgotten.map(|id| end_forgotten(Arc::clone(inner), id)).collect();
+    ends.join_all().await;
     let containers = inner.containers.all();
     let mut reconnects = tokio::task::JoinSet::new();
     for container in &containers {
@@ -114,6 +120,66 @@ fn put_aside(directory: &Path, failure: &Error) {
         error = %error::chain(failure), path = %directory.display(), aside = %aside.display(),
         renamed = renamed.is_ok(), "put a bad container record aside"
     );
+}
+
+/// Ids that have a bundle and no usable record.
+fn forgotten(inner: &Inner) -> Vec<ContainerId> {
+    let bundles = std::fs::read_dir(inner.config.exec_root.join("containers"));
+    let names = bundles.into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| ContainerId::parse(&entry.file_name().to_string_lossy()).ok())
+        .filter(|id| inner.containers.by_id(id.as_str()).is_none())
+        .collect()
+}
+
+/// Ends what runs of a container that nothing else is known of. Its files go with the sweep.
+async fn end_forgotten(inner: Arc<Inner>, id: ContainerId) {
+    let bundle = inner.config.exec_root.join("containers").join(id.as_str());
+    if bundle.join("monitor.sock").exists() {
+        tracing::warn!(%id, "end a container that has no usable record");
+        if let Err(failure) = kill_by_monitor(&bundle).await {
+            tracing::warn!(%id, error = %error::chain(&failure), "end a forgotten container");
+        }
+    }
+    let known = id.clone();
+    if let Err(failure) = blocking(move || remove_traces(&inner, &known, &bundle)).await {
+        tracing::warn!(%id, error = %error::chain(&failure), "clean up a forgotten container");
+    }
+}
+
+/// Has a monitor kill its process, and waits until it has cleaned up.
+async fn kill_by_monitor(bundle: &Path) -> Result<()> {
+    let (monitor, mut events, _) = greet(bundle).await?;
+    let kill = Request::Signal { signal: signal::KILL, cancel_restart: true };
+    let ended = async {
+        // It may have ended by itself meanwhile; then its last word comes all the same.
+        let _ = monitor.request(kill, None).await;
+        while let Some(said) = events.recv().await {
+            if matches!(said, Said::Exited { restart_after_ms: None, .. } | Said::Failed(_)) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended)
+        .await
+        .map_err(|_| Error::internal("the monitor does not end its container"))
+}
+
+/// Removes what a monitor that was killed, or does not answer, has left: processes, cgroup, mount.
+fn remove_traces(inner: &Inner, id: &ContainerId, bundle: &Path) -> Result<()> {
+    let cgroup = store::read_json::<serde_json::Value>(&bundle.join("config.json"))
+        .ok()
+        .and_then(|spec| spec["linux"]["cgroupsPath"].as_str().map(str::to_owned))
+        .unwrap_or_else(|| format!("{}/{id}", inner.config.cgroup_parent.trim_end_matches('/')));
+    if let Ok(layer) = inner.images.container_layer(id) {
+        // Not mounted is the usual case.
+        let _ = rustix::mount::unmount(&layer.merged, rustix::mount::UnmountFlags::DETACH);
+    }
+    let cgroup = Cgroup::open(&inner.layout, &cgroup).context(|| format!("find {cgroup}"))?;
+    if cgroup.exists() {
+        cgroup.kill_all().and_then(|()| cgroup.remove()).context(|| "remove the cgroup")?;
+    }
+    Ok(())
 }
 
 /// Connects to the monitor of a container that ran when it was last heard of.
