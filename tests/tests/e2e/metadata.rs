@@ -125,6 +125,39 @@ fn a_deleted_directory_is_a_forgotten_container() -> Result<()> {
     })
 }
 
+/// Of a container that runs when its directory is deleted, or its record damaged, nothing is left.
+#[test]
+fn a_forgotten_container_does_not_go_on() -> Result<()> {
+    plan("a_forgotten_container_does_not_go_on", &[BUSYBOX]).run(|setup| {
+        let mut pids = Vec::new();
+        for name in ["gone", "damaged", "stays"] {
+            setup.ok(&format!("run -d --restart always --name {name} busybox sleep 1000"))?;
+            pids.push(setup.ok(&format!("inspect -f {{{{.State.Pid}}}} {name}"))?);
+        }
+        let gone = setup.ok("inspect -f {{.Id}} gone")?;
+        let damaged = setup.ok("inspect -f {{.Id}} damaged")?;
+        setup.daemon.end(Signal::KILL)?;
+        let containers = setup.daemon.data_root().join("containers");
+        fs::remove_dir_all(containers.join(&gone))?;
+        fs::write(containers.join(&damaged).join("config.v2.json"), "{")?;
+        setup.daemon.start_again()?;
+
+        ensure!(setup.ok("ps -a --format {{.Names}}")? == "stays");
+        let running = |pid: &String| setup.daemon.sandbox().proc_dir().join(pid).exists();
+        let running: Vec<bool> = pids.iter().map(running).collect();
+        ensure!(running == [false, false, true], "{running:?}");
+        let left = davit_testkit::cgroup::directories(setup.daemon.sandbox().cgroup_parent());
+        for id in [&gone, &damaged] {
+            ensure!(!left.iter().any(|path| path.contains(id.as_str())), "cgroup: {left:?}");
+            let bundle = setup.daemon.exec_root().join("containers").join(id);
+            ensure!(!daemon::inside(&setup.daemon, &bundle).exists(), "{}", bundle.display());
+            let layer = setup.daemon.data_root().join("overlay2").join(id);
+            ensure!(!daemon::inside(&setup.daemon, &layer).exists(), "{}", layer.display());
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_damaged_record_does_not_stop_the_daemon() -> Result<()> {
     plan("a_damaged_record_does_not_stop_the_daemon", &[BUSYBOX]).run(|setup| {
