@@ -188,7 +188,7 @@ pub struct HistoryEntry {
 pub struct ContainerLayer {
     /// `overlay2` itself, which `lower` is relative to.
     pub layers_dir: PathBuf,
-    /// Short links `l/XXX` of the lower layers, topmost first.
+    /// Short links `l/<name>` of the lower layers, topmost first.
     pub lower: Vec<PathBuf>,
     /// The writable directory.
     pub upper: PathBuf,

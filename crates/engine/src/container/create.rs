@@ -64,6 +64,7 @@ fn create(
     let image = inner.images.resolve(&config.image)?;
     check_platform(&image, platform, &config.image, &mut warnings)?;
     merge::merge_image(&mut config, &image.config.config);
+    warnings.extend(ignored(&config, &host_config));
     let (path, args) = merge::command(&config)?;
     let defaults = Defaults { config: &inner.config, cgroup_v2: inner.layout.is_v2() };
     merge::fill_defaults(&mut host_config, &defaults);
@@ -137,6 +138,21 @@ fn cpus() -> i64 {
 fn online(kind: &str) -> String {
     std::fs::read_to_string(format!("/sys/devices/system/{kind}/online"))
         .map_or_else(|_| String::new(), |text| text.trim().to_owned())
+}
+
+/// A warning for each thing that is asked for and not done.
+fn ignored(config: &Config, host_config: &HostConfig) -> Vec<String> {
+    let test = config.healthcheck.as_ref().and_then(|health| health.test.first());
+    let has_check = test.is_some_and(|kind| kind != "NONE");
+    let has_links = host_config.links.as_ref().is_some_and(|links| !links.is_empty());
+    [
+        (has_check, "Health checks are not supported; this container's health check is ignored."),
+        (has_links, "Links are not supported; this container's links are ignored."),
+    ]
+    .into_iter()
+    .filter(|(is_asked, _)| *is_asked)
+    .map(|(_, warning)| warning.to_owned())
+    .collect()
 }
 
 fn check_platform(
@@ -377,5 +393,26 @@ impl Drop for Undo<'_> {
         for failure in results.into_iter().filter_map(Result::err) {
             tracing::warn!(id = %self.id, error = %error::chain(&failure), "undo a failed create");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_api::container::HealthConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_done_is_said() {
+        let check = |test: &[&str]| {
+            let test = test.iter().map(|word| (*word).to_owned()).collect();
+            let healthcheck = Some(HealthConfig { test, ..HealthConfig::default() });
+            ignored(&Config { healthcheck, ..Config::default() }, &HostConfig::default()).len()
+        };
+        assert_eq!((check(&["CMD", "true"]), check(&["NONE"]), check(&[])), (1, 0, 0));
+        let links = Some(vec!["a:b".to_owned()]);
+        let host_config = HostConfig { links, ..HostConfig::default() };
+        assert_eq!(ignored(&Config::default(), &host_config).len(), 1);
+        assert!(ignored(&Config::default(), &HostConfig::default()).is_empty());
     }
 }
