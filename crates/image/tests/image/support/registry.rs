@@ -5,12 +5,14 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use davit_testkit::paths;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-const PROGRAM: &str = "/usr/bin/docker-registry";
+/// Installed, or unpacked into the tests' cache.
+const PROGRAM: &str = "docker-registry";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -26,7 +28,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// Whether there is one to run.
     pub(crate) fn is_installed() -> bool {
-        std::path::Path::new(PROGRAM).exists()
+        paths::program(PROGRAM).is_some()
     }
 
     pub(crate) fn start() -> Self {
@@ -40,16 +42,17 @@ impl Registry {
         );
         let file = storage.path().join("config.yml");
         std::fs::write(&file, config).expect("write config");
-        let child = Command::new(PROGRAM)
+        let child = Command::new(paths::program_or_name(PROGRAM))
             .arg("serve")
             .arg(&file)
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("start docker-registry");
         let started = Instant::now();
         while TcpStream::connect(&address).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "registry does not answer");
+            assert!(started.elapsed() < Duration::from_secs(60), "registry does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
         let client = reqwest::Client::builder().no_proxy();
