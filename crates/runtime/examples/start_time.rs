@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     show("exec", &mut sample);
     davit_runtime::kill(&root, "bench", 9)?;
     wait(&created)?;
-    Ok(davit_runtime::delete(&root, "bench")?)
+    davit_runtime::delete(&root, "bench")?;
+    Ok(())
 }
 
 fn create(bundle: &Path, root: &Path, spec: Spec) -> Result<Created, Box<dyn Error>> {

@@ -123,6 +123,7 @@ fn start(
         set_oom_score(plan.oom_score_adj, child.pid).and_then(|()| {
             match startsync::receive(starter.as_fd()).step("wait for", "process")? {
                 startsync::Message::Ready { console } => Ok(console),
+                startsync::Message::BeforePivot => Err(text("exec", "", "unexpected message")),
                 startsync::Message::Failed(failure) => Err(failure),
                 startsync::Message::Closed => {
                     Err(text("exec", "", "the process ended unexpectedly"))
@@ -178,6 +179,7 @@ impl Guest<'_> {
             channel: self.channel,
             filter: self.filter,
             console: console.as_ref(),
+            before: &|| Ok(()),
         };
         process::become_program(self.plan, &around)
     }

@@ -16,6 +16,7 @@ use rustix::thread::{Gid, Uid};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
+use crate::hooks::{self, HookSurroundings, Kind};
 use crate::plan::Plan;
 use crate::process::{self, Surroundings};
 use crate::request::Stdio;
@@ -57,6 +58,7 @@ impl Init<'_> {
         self.write_sysctls()?;
         let terminal = matches!(self.stdio, Stdio::Terminal);
         let (tree, console) = rootfs::build(self.plan, terminal)?;
+        self.run_hooks_before_pivot()?;
         rootfs::enter(self.plan, &tree)
             .wrap(|| "error jailing process inside rootfs".to_owned())?;
         drop(tree);
@@ -67,6 +69,7 @@ impl Init<'_> {
             channel: self.channel,
             filter: self.filter,
             console: console.as_ref(),
+            before: &|| self.run_start_hooks(),
         };
         process::become_program(&self.plan.process, &around)
     }
@@ -93,6 +96,35 @@ impl Init<'_> {
         let (uid, gid) = (Uid::ROOT, Gid::ROOT);
         rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", "0")?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", "0")
+    }
+
+    /// Those outside of the container, which the parent runs; then those in its namespaces, which still
+    /// see the mounts of the host.
+    fn run_hooks_before_pivot(&self) -> Result<(), Failure> {
+        let hooks = &self.plan.hooks;
+        if hooks.before_pivot() {
+            startsync::before_pivot(self.channel).step("ask for", "hooks")?;
+            if !startsync::wait_proceed(self.channel).step("wait for", "hooks")? {
+                sys_process::exit_now(0);
+            }
+        }
+        if hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        let surroundings = HookSurroundings { directory: Some(&self.plan.rootfs), env: None };
+        let pid = hooks::own_pid()?;
+        hooks.run(Kind::CreateContainer, &self.plan.subject(), pid, &surroundings)
+    }
+
+    /// Those in the container, with the environment of its program.
+    fn run_start_hooks(&self) -> Result<(), Failure> {
+        if self.plan.hooks.start_container.is_empty() {
+            return Ok(());
+        }
+        let env = hooks::pairs(&self.plan.process.env);
+        let surroundings = HookSurroundings { directory: None, env: Some(&env) };
+        let pid = hooks::own_pid()?;
+        self.plan.hooks.run(Kind::StartContainer, &self.plan.subject(), pid, &surroundings)
     }
 
     fn set_names(&self) -> Result<(), Failure> {

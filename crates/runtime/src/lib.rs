@@ -8,6 +8,7 @@
 
 mod exec;
 mod failure;
+pub mod hooks;
 mod init;
 mod parent;
 pub mod plan;

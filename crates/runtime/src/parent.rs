@@ -1,6 +1,5 @@
 //! Creating a container, seen from outside: cgroup, child, state, and undoing all of it on failure.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
@@ -17,6 +16,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
+use crate::hooks::{HookSurroundings, Kind};
 use crate::init::{Entry, Init};
 use crate::plan::{Host, IdMapping, Join, Plan};
 use crate::request::{CreateRequest, Created, StartHandle};
@@ -121,7 +121,7 @@ fn build(
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
     let directory = undo.directory.clone().expect("claimed before");
     record(request, plan, &child, cgroup.is_some())?.save(&directory)?;
-    let console_master = wait_ready(&starter, &child, cgroup.as_ref())?;
+    let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref())?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
 
@@ -239,8 +239,6 @@ fn record(
     let (_, start_time) = state::process_start(child.pid).step("read", "container process")?;
     let program = fs::metadata("/proc/self/exe").step("stat", "/proc/self/exe")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let annotations: BTreeMap<String, String> =
-        request.spec.annotations().clone().unwrap_or_default().into_iter().collect();
     Ok(State {
         oci_version: request.spec.version().clone(),
         id: plan.id.clone(),
@@ -251,22 +249,38 @@ fn record(
         rootfs: plan.rootfs.clone(),
         cgroup: plan.cgroup.as_ref().filter(|_| has_cgroup).map(|cgroup| cgroup.path.clone()),
         created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-        annotations,
+        annotations: plan.annotations.clone(),
+        hooks: plan.hooks.later(),
     })
 }
 
 fn wait_ready(
+    plan: &Plan,
     starter: &OwnedFd,
     child: &Child,
     cgroup: Option<&Cgroup>,
 ) -> Result<Option<OwnedFd>, Failure> {
-    match startsync::receive(starter.as_fd()).step("wait for", "container init")? {
-        startsync::Message::Ready { console } => Ok(console),
-        startsync::Message::Failed(failure) => {
-            Err(failure).wrap(|| "error during container init".to_owned())
+    loop {
+        match startsync::receive(starter.as_fd()).step("wait for", "container init")? {
+            startsync::Message::Ready { console } => return Ok(console),
+            startsync::Message::BeforePivot => {
+                run_hooks(plan, child)?;
+                startsync::proceed(starter.as_fd()).step("signal", "hooks")?;
+            }
+            startsync::Message::Failed(failure) => {
+                return Err(failure).wrap(|| "error during container init".to_owned());
+            }
+            startsync::Message::Closed => return Err(died(child, cgroup)),
         }
-        startsync::Message::Closed => Err(died(child, cgroup)),
     }
+}
+
+/// The hooks that run outside of the container while its child waits.
+fn run_hooks(plan: &Plan, child: &Child) -> Result<(), Failure> {
+    let surroundings = HookSurroundings { directory: Some(&plan.bundle), env: None };
+    [Kind::Prestart, Kind::CreateRuntime]
+        .iter()
+        .try_for_each(|kind| plan.hooks.run(*kind, &plan.subject(), child.pid, &surroundings))
 }
 
 /// The child ended without a word.

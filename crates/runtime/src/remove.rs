@@ -8,6 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::Failure;
 use crate::failure::{Step, text};
+use crate::hooks;
 use crate::state::{self, State, Status};
 
 /// Sends signal number `signal` to the first process of container `id`.
@@ -28,11 +29,12 @@ pub fn kill(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
 }
 
 /// Removes what is left of container `id`: its cgroup, with every process that is still in it, and its
-/// state. One that waits to be started is killed; one that runs is refused.
+/// state. One that waits to be started is killed; one that runs is refused. Then its `poststop` hooks
+/// run; returned is what went wrong with those, which is worth a warning.
 ///
 /// # Errors
 /// `container does not exist`, that it runs, or what removing says.
-pub fn delete(root: &Path, id: &str) -> Result<(), Failure> {
+pub fn delete(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
     let state = State::load(root, id)?;
     let status = state.status();
     if matches!(status, Status::Running | Status::Paused) {
@@ -53,5 +55,6 @@ pub fn delete(root: &Path, id: &str) -> Result<(), Failure> {
         cgroup.remove().step("remove cgroup", path)?;
     }
     let directory = state::directory(root, id)?;
-    fs::remove_dir_all(&directory).step("remove", directory.to_string_lossy())
+    fs::remove_dir_all(&directory).step("remove", directory.to_string_lossy())?;
+    Ok(hooks::poststop(&state))
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::failure::{self, Step, text};
+use crate::hooks::Hooks;
 
 /// A container as its creator left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct State {
     /// Annotations of its configuration.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// Hooks that run after its start and after its end.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
 
 /// Where in its life a container is.
@@ -177,6 +181,7 @@ mod tests {
             cgroup: None,
             created: 0,
             annotations: BTreeMap::new(),
+            hooks: Hooks::default(),
         };
         assert_eq!(container.status(), Status::Running);
         container.start_time += 1;

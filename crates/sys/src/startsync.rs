@@ -7,6 +7,8 @@
 //! ```text
 //! starter                               child
 //!   proceed  ───────────────────────▶     (only with a user namespace: the id maps are written)
+//!            ◀───────────────────────   before pivot (only with hooks that the starter has to run)
+//!   proceed  ───────────────────────▶
 //!            ◀───────────────────────   ready, with the terminal's master; or failed
 //!   release  ───────────────────────▶
 //!            ◀───────────────────────   end of file: the program runs; or failed
@@ -24,6 +26,7 @@ use rustix::net::{
 
 const PROCEED: u8 = b'P';
 const READY: u8 = b'R';
+const BEFORE_PIVOT: u8 = b'B';
 const START: u8 = b'S';
 const FAILED: u8 = b'F';
 
@@ -59,6 +62,8 @@ pub enum Message {
         /// Master of the terminal that was made inside the container.
         console: Option<OwnedFd>,
     },
+    /// The namespaces and mounts are made; the child waits for [`proceed`].
+    BeforePivot,
     /// A step failed; the child is gone.
     Failed(Failure),
     /// The child's end is closed: its program runs, or it was killed.
@@ -74,7 +79,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Starter: lets a child go on whose user namespace has its id maps now.
+/// Starter: lets a child go on whose user namespace has its id maps now, or whose hooks have run.
 ///
 /// # Errors
 /// `EPIPE` when the child is gone.
@@ -114,6 +119,7 @@ pub fn receive(starter: BorrowedFd<'_>) -> io::Result<Message> {
     match record[..received].split_first() {
         None => Ok(Message::Closed),
         Some((&READY, _)) => Ok(Message::Ready { console }),
+        Some((&BEFORE_PIVOT, _)) => Ok(Message::BeforePivot),
         Some((&FAILED, record)) => Ok(Message::Failed(decode(record))),
         Some((other, _)) => Err(io::Error::other(format!("unknown start message {other}"))),
     }
@@ -127,8 +133,18 @@ pub fn outcome(starter: BorrowedFd<'_>) -> io::Result<Option<Failure>> {
     match receive(starter)? {
         Message::Closed => Ok(None),
         Message::Failed(failure) => Ok(Some(failure)),
-        Message::Ready { .. } => Err(io::Error::other("start message out of order: ready")),
+        Message::Ready { .. } | Message::BeforePivot => {
+            Err(io::Error::other("start message out of order: ready"))
+        }
     }
+}
+
+/// Child: tells that its namespaces and mounts are made, and that it waits for [`proceed`].
+///
+/// # Errors
+/// `EPIPE` when the starter is gone.
+pub fn before_pivot(child: BorrowedFd<'_>) -> io::Result<()> {
+    send(child, &[BEFORE_PIVOT])
 }
 
 /// Child: waits for [`proceed`]. False when the starter is gone.

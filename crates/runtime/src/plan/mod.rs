@@ -8,6 +8,7 @@ mod namespaces;
 mod process;
 mod resources;
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use davit_sys::cgroup::Layout;
@@ -15,6 +16,7 @@ use davit_types::oci::runtime::{Linux, LinuxDevice, LinuxDeviceType, LinuxSeccom
 
 use crate::Failure;
 use crate::failure;
+use crate::hooks::{Hooks, Subject};
 
 pub use mounts::{CgroupMount, Mount, MountKind, Propagation};
 pub use namespaces::{IdMapping, Join, Namespaces};
@@ -33,8 +35,16 @@ pub struct Host {
 /// Everything that is going to be done for a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// Version of the specification that the configuration is written for.
+    pub oci_version: String,
     /// The container's id.
     pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// What is noted of it.
+    pub annotations: BTreeMap<String, String>,
+    /// Programs to run at points of its life.
+    pub hooks: Hooks,
     /// Its root directory on the host.
     pub rootfs: PathBuf,
     /// Its root is mounted read-only in the end.
@@ -103,7 +113,7 @@ impl Plan {
     pub fn new(id: &str, bundle: &Path, spec: &Spec, host: &Host) -> Result<Self, Failure> {
         check_id(id)?;
         let linux = spec.linux().clone().unwrap_or_default();
-        refuse_unsupported(spec, &linux)?;
+        refuse_unsupported(&linux)?;
         let root =
             spec.root().as_ref().ok_or_else(|| config("root", "no root in the configuration"))?;
         let process = spec.process().as_ref();
@@ -118,7 +128,11 @@ impl Plan {
             .collect::<Result<_, _>>()?;
         check_names(spec, &namespaces)?;
         Ok(Self {
+            oci_version: spec.version().clone(),
             id: id.to_owned(),
+            bundle: bundle.to_owned(),
+            annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+            hooks: Hooks::new(spec)?,
             rootfs: bundle.join(root.path()),
             root_readonly: root.readonly().unwrap_or(false),
             root_propagation: linux
@@ -141,6 +155,16 @@ impl Plan {
             seccomp: linux.seccomp().clone(),
             namespaces,
         })
+    }
+
+    /// What hooks are told of the container.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            bundle: &self.bundle,
+            annotations: &self.annotations,
+        }
     }
 }
 
@@ -173,15 +197,8 @@ pub(crate) fn check_id(id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
+fn refuse_unsupported(linux: &Linux) -> Result<(), Failure> {
     let refuse = |name: &str| Err(config(name, format!("{name} is not supported by this runtime")));
-    let hooks = spec.hooks().as_ref().is_some_and(|hooks| {
-        serde_json::to_value(hooks).ok().and_then(|v| v.as_object().map(|o| !o.is_empty()))
-            == Some(true)
-    });
-    if hooks {
-        return refuse("hooks");
-    }
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
     }

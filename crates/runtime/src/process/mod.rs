@@ -25,7 +25,6 @@ use crate::seccomp::Filter;
 use crate::user;
 
 /// What the last steps need beside the plan.
-#[derive(Debug)]
 pub(crate) struct Surroundings<'a> {
     /// Names the session keyring.
     pub(crate) id: &'a str,
@@ -35,6 +34,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) filter: Option<&'a Filter>,
     /// Its terminal.
     pub(crate) console: Option<&'a Console>,
+    /// What is to be done between the word to start and the program.
+    pub(crate) before: &'a dyn Fn() -> Result<(), Failure>,
 }
 
 /// Becomes the program. Only returns on failure; `Ok` can't be.
@@ -66,6 +67,7 @@ pub(crate) fn become_program(
     }
     let program = lookup::find(&plan.args[0], plan.variable("PATH"))?;
     wait_for_release(around)?;
+    (around.before)()?;
     if let Some(filter) = around.filter.filter(|_| plan.no_new_privileges) {
         filter.install()?;
     }
