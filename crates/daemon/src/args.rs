@@ -73,6 +73,15 @@ pub(crate) struct Args {
     /// Mirror of Docker Hub (repeatable)
     #[arg(long, value_name = "URL")]
     pub(crate) registry_mirror: Vec<String>,
+    /// Layers downloaded at the same time [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_concurrent_downloads: Option<usize>,
+    /// Layers uploaded at the same time [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_concurrent_uploads: Option<usize>,
+    /// Attempts at a download that makes no progress [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_download_attempts: Option<u32>,
     /// Log driver of containers [default: json-file]
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,

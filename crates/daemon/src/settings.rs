@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use davit_api::container::{LogConfig, Ulimit};
-use davit_engine::Config;
+use davit_engine::{Config, TransferLimits};
 
 use crate::api::VERSION;
 use crate::args::Args;
@@ -76,6 +76,7 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     config.log = log_config(args, file)?;
     config.insecure_registries = joined(&args.insecure_registry, &file.insecure_registries);
     config.registry_mirrors = joined(&args.registry_mirror, &file.registry_mirrors);
+    config.transfers = transfers(args, file)?;
     config.default_runtime = either!(args, file, default_runtime).unwrap_or(config.default_runtime);
     config.runtimes = runtimes(args, file)?;
     if let Some(size) = either!(args, file, default_shm_size) {
@@ -91,6 +92,20 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     VERSION.clone_into(&mut config.version);
     network_config(&mut config, args, file)?;
     Ok(config)
+}
+
+/// How many layers move at a time. Docker takes a 0 for its default; less makes no sense.
+fn transfers(args: &Args, file: &ConfigFile) -> Result<TransferLimits> {
+    let mut limits = TransferLimits::default();
+    let count = |given: Option<usize>, default| given.filter(|n| *n > 0).unwrap_or(default);
+    limits.downloads = count(either!(args, file, max_concurrent_downloads), limits.downloads);
+    limits.uploads = count(either!(args, file, max_concurrent_uploads), limits.uploads);
+    let attempts = either!(args, file, max_download_attempts);
+    limits.attempts = attempts.unwrap_or(limits.attempts);
+    if limits.attempts == 0 {
+        bail!("invalid max download attempts: 0");
+    }
+    Ok(limits)
 }
 
 fn network_config(config: &mut Config, args: &Args, file: &ConfigFile) -> Result<()> {

@@ -24,6 +24,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, shown by `info`.
     pub registry_mirrors: Vec<String>,
+    /// How many layers move between registries and here at a time.
+    pub transfers: davit_image::TransferLimits,
     /// Name of the runtime of containers that name none.
     pub default_runtime: String,
     /// External OCI runtimes by name; `runc` stands for the built-in one unless it is in here.
@@ -63,6 +65,7 @@ impl Default for Config {
             network: davit_network::Config::default(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            transfers: davit_image::TransferLimits::default(),
             default_runtime: "runc".to_owned(),
             runtimes: BTreeMap::new(),
             stop_timeout: 10,

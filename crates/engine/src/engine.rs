@@ -88,7 +88,7 @@ impl Inner {
         Ok(Self {
             containers: Registry::default(),
             execs: Execs::default(),
-            images: ImageStore::open(&config.data_root)?,
+            images: ImageStore::open_with(&config.data_root, config.transfers)?,
             networks: Networks::open(config.network.clone())?,
             volumes: Volumes::open(config.data_root.join("volumes"))?,
             events: EventBus::new(),

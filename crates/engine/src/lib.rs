@@ -26,7 +26,7 @@ mod time;
 mod volume;
 
 pub use config::Config;
-pub use davit_image::{Progress, Pulled, RegistryAuth};
+pub use davit_image::{Progress, Pulled, RegistryAuth, TransferLimits};
 pub use engine::Engine;
 pub use options::{
     AttachOptions, ClientStream, ListOptions, LogOptions, LogStream, PutArchiveOptions,

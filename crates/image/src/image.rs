@@ -20,6 +20,13 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Number of its bytes.
     pub size: u64,
+    /// Where it may be fetched from when the registry does not have it (foreign layers).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_empty")]
+    pub urls: Vec<String>,
+}
+
+fn null_as_empty<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
 /// A layer: the digest of its uncompressed tar, whatever it was compressed with.
@@ -81,6 +88,24 @@ pub struct Image {
     pub last_tagged: Option<String>,
     /// What it runs on.
     pub platform: Platform,
+}
+
+/// How many layers move between registries and the store at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferLimits {
+    /// Downloads, over all pulls.
+    pub downloads: usize,
+    /// Uploads, over all pushes.
+    pub uploads: usize,
+    /// Attempts at a download that makes no progress.
+    pub attempts: u32,
+}
+
+/// Docker's.
+impl Default for TransferLimits {
+    fn default() -> Self {
+        Self { downloads: 3, uploads: 5, attempts: 5 }
+    }
 }
 
 /// How to pull.

@@ -17,6 +17,6 @@ mod tree;
 pub use config::{HealthConfig, ImageConfig, RunConfig};
 pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,
-    Progress, PullOptions, Pulled, RegistryAuth, Removed,
+    Progress, PullOptions, Pulled, RegistryAuth, Removed, TransferLimits,
 };
 pub use store::ImageStore;

@@ -161,7 +161,12 @@ mod tests {
     #[test]
     fn the_best_platform_of_an_index_comes_first() {
         let entry = |byte, platform: &str| IndexEntry {
-            descriptor: Descriptor { media_type: String::new(), digest: digest(byte), size: 1 },
+            descriptor: Descriptor {
+                media_type: String::new(),
+                digest: digest(byte),
+                size: 1,
+                urls: Vec::new(),
+            },
             platform: Platform::parse(platform).ok(),
         };
         let index = Index {

@@ -137,6 +137,11 @@ impl Engine {
                 }
             }
         }
+        if until.is_none() && !filters.contains("label") && !filters.contains("label!") {
+            // Downloads that no pull finished belong to nothing.
+            let inner = Arc::clone(self.inner());
+            response.space_reclaimed += blocking(move || inner.images.discard_unfinished()).await?;
+        }
         response.images_deleted = (!deleted.is_empty()).then_some(deleted);
         Ok(response)
     }

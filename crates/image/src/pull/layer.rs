@@ -5,7 +5,7 @@
 //! that the digest was right.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use davit_types::{Context as _, Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
+use tracing::warn;
 
 use super::fetch::{self, Fetched};
 use super::share::Stage;
@@ -20,7 +21,7 @@ use super::stream::ChunkReader;
 use crate::archive::{UnpackOptions, Whiteouts, unpack};
 use crate::image::{Descriptor, LayerId};
 use crate::registry::Registry;
-use crate::store::{Inner, LayerPins, Unpacking};
+use crate::store::{BlobPins, Inner, LayerPins, Unpacking};
 
 /// Chunks between network and disk; one is at most a few hundred KiB.
 const CHUNKS: usize = 16;
@@ -28,6 +29,9 @@ const CHUNKS: usize = 16;
 const ZSTD_WINDOW_LOG: u32 = 27;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Times a blob is fetched when its bytes turn out to be wrong.
+const FETCHES: u32 = 2;
 
 /// Gets `blob` and unpacks it as `layer`. Ends early when nobody listens to `stages` any more.
 pub(super) async fn download(
@@ -37,8 +41,36 @@ pub(super) async fn download(
     blob: &Descriptor,
     stages: &watch::Sender<Stage>,
 ) -> Result<()> {
+    let _pins = LayerPins::new(inner, std::slice::from_ref(layer));
+    let _blobs = BlobPins::new(inner, [blob.digest.clone()]);
+    let mut wrong = None;
+    for _ in 0..FETCHES {
+        match once(inner, registry, layer, blob, stages).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(actual)) => {
+                warn!(blob = %blob.digest, %actual, "wrong bytes, fetched again");
+                wrong = Some(actual);
+            }
+            Err(error) => {
+                return Err(error).context(|| format!("failed to pull layer {}", blob.digest));
+            }
+        }
+    }
+    let (wanted, actual) = (&blob.digest, wrong.as_ref().map_or("nothing", Digest::as_str));
+    let verified =
+        format!("filesystem layer verification failed for digest {wanted}: got {actual}");
+    Err(Error::internal(verified)).context(|| format!("failed to pull layer {wanted}"))
+}
+
+/// One try. Some digest when the bytes have that one instead.
+async fn once(
+    inner: &Arc<Inner>,
+    registry: &Registry,
+    layer: &LayerId,
+    blob: &Descriptor,
+    stages: &watch::Sender<Stage>,
+) -> Result<Option<Digest>> {
     let permit = inner.downloads.permits.acquire().await;
-    let pins = LayerPins::new(inner, std::slice::from_ref(layer));
     let (chunks, received) = mpsc::channel(CHUNKS);
     let work = {
         let (inner, layer) = (Arc::clone(inner), layer.clone());
@@ -47,27 +79,35 @@ pub(super) async fn download(
         })
     };
     let fetched = tokio::select! {
-        fetched = fetch::fetch(registry, blob, stages, chunks) => fetched,
+        fetched = fetch::fetch(inner, registry, blob, stages, chunks) => fetched,
         () = stages.closed() => Err(Error::internal("download cancelled")),
     };
     drop(permit);
     let unpacked = work.await.context(|| "unpack thread")?;
-    drop(pins);
     // A wrong digest explains a broken archive; a closed channel is explained by it.
     match (fetched, unpacked) {
         (Err(error), _) => Err(error),
-        (Ok(_), Err(error)) => Err(error),
-        (Ok(Fetched::Complete), Ok(())) => Ok(()),
+        (Ok(Fetched::Wrong(actual)), _) => Ok(Some(actual)),
+        (Ok(_), Err(error)) => {
+            // Bytes that can't be unpacked would only fail again.
+            fetch::drop_partial(inner, &blob.digest).await?;
+            Err(error)
+        }
+        (Ok(Fetched::Complete), Ok(())) => Ok(None),
         (Ok(Fetched::Unread), Ok(())) => Err(Error::internal("unpacking ended early")),
     }
-    .context(|| format!("failed to pull layer {}", blob.digest))
 }
 
-fn unpack_layer(inner: &Arc<Inner>, layer: &LayerId, chunks: ChunkReader) -> Result<()> {
+/// Unpacks a compressed tar as `layer`, whose digest it must have.
+pub(crate) fn unpack_layer(
+    inner: &Arc<Inner>,
+    layer: &LayerId,
+    compressed: impl Read + Send + 'static,
+) -> Result<()> {
     let unpacking = Unpacking::begin(inner, layer)?;
     let diff = unpacking.diff();
     let root = File::open(&diff).context(|| format!("open {}", diff.display()))?;
-    let mut plain = Hashing { reader: decompress(chunks)?, hash: Sha256::new() };
+    let mut plain = Hashing { reader: decompress(compressed)?, hash: Sha256::new() };
     let options = UnpackOptions {
         whiteouts: Whiteouts::Overlay,
         root_attributes: true,
@@ -87,21 +127,26 @@ fn unpack_layer(inner: &Arc<Inner>, layer: &LayerId, chunks: ChunkReader) -> Res
     Ok(())
 }
 
-type Source = io::Chain<Cursor<Vec<u8>>, ChunkReader>;
+/// What a decompressor reads from.
+type Source = BufReader<io::Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>>;
+
+const BUFFER: usize = 128 * 1024;
 
 /// A layer's decompressor, chosen by its first bytes: media types in the wild are not reliable.
-enum Decompressor {
+pub(crate) enum Decompressor {
     Gzip(Box<flate2::bufread::MultiGzDecoder<Source>>),
     Zstd(zstd::stream::read::Decoder<'static, Source>),
     Plain(Source),
 }
 
-fn decompress(mut chunks: ChunkReader) -> Result<Decompressor> {
+/// Decompresses gzip and zstd; anything else comes as it is.
+pub(crate) fn decompress(mut reader: impl Read + Send + 'static) -> Result<Decompressor> {
     let mut head = Vec::new();
-    (&mut chunks).take(4).read_to_end(&mut head).context(|| "read layer")?;
+    (&mut reader).take(4).read_to_end(&mut head).context(|| "read layer")?;
     let is_gzip = head.starts_with(&GZIP_MAGIC);
     let is_zstd = head.starts_with(&ZSTD_MAGIC);
-    let source = Cursor::new(head).chain(chunks);
+    let reader: Box<dyn Read + Send> = Box::new(reader);
+    let source = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(reader));
     if is_gzip {
         let decoder = flate2::bufread::MultiGzDecoder::new(source);
         return Ok(Decompressor::Gzip(Box::new(decoder)));

@@ -2,7 +2,7 @@
 //! publish.
 
 mod fetch;
-mod layer;
+pub(crate) mod layer;
 mod share;
 mod stream;
 
@@ -19,8 +19,8 @@ use crate::config::ImageConfig;
 use crate::image::{Descriptor, LayerId, Progress, PullOptions, Pulled};
 use crate::layer::init_layer_id;
 use crate::manifest::{Document, Index, Manifest};
-use crate::registry::Registry;
-use crate::store::{ImageStore, LayerPins, layer_ids};
+use crate::registry::{Access, Registry};
+use crate::store::{BlobPins, ImageStore, LayerPins, layer_ids};
 
 /// Where progress goes.
 type Report = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -41,7 +41,7 @@ impl ImageStore {
     /// # Errors
     /// Docker's texts: unknown image or denied access (`NotFound`), no manifest for the platform
     /// (`NotFound`), a registry that does not answer, content that is not what its digest says.
-    /// Nothing is left behind then.
+    /// What was downloaded stays for the next try, until [`ImageStore::discard_unfinished`].
     pub async fn pull(
         &self,
         reference: &Reference,
@@ -52,7 +52,12 @@ impl ImageStore {
             return Err(Error::new(Kind::Forbidden, "'scratch' is a reserved name"));
         }
         let report: Report = Arc::new(progress);
-        let registry = Arc::new(Registry::new(reference, &options)?);
+        let registry = Arc::new(Registry::new(
+            reference,
+            options.auth.as_ref(),
+            &options.insecure_registries,
+            Access::Pull,
+        )?);
         if !options.all_tags {
             return self.pull_one(&registry, reference, &options, &report).await;
         }
@@ -83,13 +88,15 @@ impl ImageStore {
         let mut pinned = resolved.layers.clone();
         pinned.push(init_layer_id(&resolved.layers));
         let pins = LayerPins::new(&self.inner, &pinned);
+        let blobs = resolved.manifest.layers.iter().map(|blob| blob.digest.clone());
+        let blob_pins = BlobPins::new(&self.inner, blobs);
         self.pull_layers(registry, &resolved, report).await?;
         let name = match reference.digest() {
             Some(digest) => reference.with_digest(digest.clone()).to_string(),
             None => reference.to_string(),
         };
         let unchanged = self.publish(name, resolved).await?;
-        drop(pins);
+        drop((pins, blob_pins));
         let what = if unchanged { "Image is up to date for" } else { "Downloaded newer image for" };
         let status_line = format!("Status: {what} {}", reference.familiar());
         for status in [format!("Digest: {digest}"), status_line.clone()] {
@@ -101,10 +108,11 @@ impl ImageStore {
     async fn publish(&self, name: String, resolved: Resolved) -> Result<bool> {
         let store = self.clone();
         let work = move || {
-            let Resolved { target, layers, documents, .. } = resolved;
+            let Resolved { target, manifest, layers, documents } = resolved;
+            let blobs: Vec<Digest> = manifest.layers.into_iter().map(|blob| blob.digest).collect();
             // Now rather than at the first container's start.
             store.init_layer(&layers)?;
-            store.inner.publish(&name, target, &documents, &layers)
+            store.inner.publish(&name, target, &documents, &layers, &blobs)
         };
         tokio::task::spawn_blocking(work).await.context(|| "publish image")?
     }
@@ -259,7 +267,8 @@ impl ImageStore {
 }
 
 fn descriptor(media_type: &str, digest: Digest, bytes: &[u8]) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest, size: bytes.len() as u64 }
+    let media_type = media_type.to_owned();
+    Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new() }
 }
 
 fn choose(index: &Index, platform: Option<&Platform>) -> Result<Descriptor> {

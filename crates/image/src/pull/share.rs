@@ -8,18 +8,17 @@ use davit_types::{Error, Kind, Result};
 use tokio::sync::{Semaphore, watch};
 
 use super::{Report, layer};
-use crate::image::{Descriptor, LayerId, Progress};
+use crate::image::{Descriptor, LayerId, Progress, TransferLimits};
 use crate::registry::Registry;
 use crate::store::Inner;
 
-/// Layers downloaded at the same time, over all pulls.
-const CONNECTIONS: usize = 8;
 const SETTLE: Duration = Duration::from_millis(2);
 
 /// The layers on their way now.
 pub(crate) struct Downloads {
     running: Mutex<HashMap<LayerId, Arc<watch::Sender<Stage>>>>,
     pub(super) permits: Semaphore,
+    pub(super) attempts: u32,
 }
 
 /// How far a layer is.
@@ -34,13 +33,15 @@ pub(super) enum Stage {
     Failed(Kind, String),
 }
 
-impl Default for Downloads {
-    fn default() -> Self {
-        Self { running: Mutex::default(), permits: Semaphore::new(CONNECTIONS) }
-    }
-}
-
 impl Downloads {
+    pub(crate) fn new(limits: TransferLimits) -> Self {
+        Self {
+            running: Mutex::default(),
+            permits: Semaphore::new(limits.downloads),
+            attempts: limits.attempts,
+        }
+    }
+
     /// Waits until a download that nobody wants any more has cleaned up after itself.
     pub(super) async fn settled(&self, layer: &LayerId) {
         while self.lock().get(layer).is_some_and(|sender| sender.receiver_count() == 0) {

@@ -1,6 +1,6 @@
 //! The blocking end of a download: chunks from the network as a reader.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
@@ -25,8 +25,8 @@ impl ChunkReader {
     }
 }
 
-impl BufRead for ChunkReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+impl ChunkReader {
+    fn fill(&mut self) -> io::Result<&[u8]> {
         while self.current.is_empty() && !self.ended {
             match self.chunks.blocking_recv() {
                 Some(Chunk::Data(data)) => self.current = data,
@@ -39,18 +39,14 @@ impl BufRead for ChunkReader {
         }
         Ok(&self.current)
     }
-
-    fn consume(&mut self, amount: usize) {
-        self.current.advance(amount);
-    }
 }
 
 impl Read for ChunkReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
+        let available = self.fill()?;
         let count = available.len().min(buffer.len());
         buffer[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
+        self.current.advance(count);
         Ok(count)
     }
 }

@@ -22,19 +22,21 @@ struct Token {
     access_token: String,
 }
 
-/// Answers the challenges of a 401 with a header for the next attempt.
+/// Answers the challenges of a 401 with a header for the next attempt. With `widen`, `scope` counts
+/// rather than what the challenge asks for.
 pub(super) async fn authorize<'header>(
     client: &reqwest::Client,
     headers: impl Iterator<Item = &'header HeaderValue>,
     auth: Option<&RegistryAuth>,
     scope: &str,
+    widen: bool,
     insecure: &[String],
 ) -> Result<HeaderValue> {
     let challenges: Vec<Challenge> =
         headers.filter_map(|header| header.to_str().ok()).flat_map(challenge::parse).collect();
     let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
     if let Some(bearer) = find("bearer") {
-        let token = fetch_token(client, bearer, auth, scope, insecure).await?;
+        let token = fetch_token(client, bearer, auth, (scope, widen), insecure).await?;
         return secret(format!("Bearer {token}"));
     }
     if find("basic").is_some() {
@@ -50,13 +52,14 @@ async fn fetch_token(
     client: &reqwest::Client,
     challenge: &Challenge,
     auth: Option<&RegistryAuth>,
-    scope: &str,
+    (scope, widen): (&str, bool),
     insecure: &[String],
 ) -> Result<String> {
     let get = |name: &str| challenge.parameters.get(name).map(String::as_str);
     let realm = get("realm").unwrap_or_default();
     let mut url = Url::parse(realm).context(|| format!("token server {realm:?}"))?;
-    let scope = get("scope").unwrap_or(scope);
+    // A push is challenged request by request; one token for all of them is asked for at once.
+    let scope = get("scope").filter(|_| !widen).unwrap_or(scope);
     let service = get("service").unwrap_or_default();
     let has_secret = auth.is_some();
     if has_secret && url.scheme() != "https" && !is_plain(url.authority(), insecure) {
@@ -76,7 +79,10 @@ async fn fetch_token(
         let kind = "application/x-www-form-urlencoded";
         client.post(url.clone()).header("Content-Type", kind).body(body)
     } else {
-        url.query_pairs_mut().append_pair("service", service).append_pair("scope", scope);
+        url.query_pairs_mut().append_pair("service", service);
+        for scope in scope.split(' ') {
+            url.query_pairs_mut().append_pair("scope", scope);
+        }
         let request = client.get(url.clone());
         match auth.filter(|auth| !auth.username.is_empty()) {
             Some(auth) => request.header("Authorization", secret(basic(auth))?),

@@ -4,10 +4,13 @@ mod auth;
 mod challenge;
 mod transport;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use davit_types::{Context as _, Digest, Error, Kind, Reference, Result};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -15,12 +18,16 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::RwLock;
 use tracing::debug;
 
-use crate::image::{Descriptor, PullOptions, RegistryAuth};
+use crate::image::{Descriptor, RegistryAuth};
 use crate::manifest;
 use transport::{base_url, client, is_plain, request_error};
 
 /// Manifests, indexes and configs larger than this are refused.
 const MAXIMUM_DOCUMENT: u64 = 16 << 20;
+/// A registry that asks for more patience than this gets none.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// Times a request is sent again because the registry said when.
+const WAITS: u32 = 5;
 const CONTENT_DIGEST: &str = "Docker-Content-Digest";
 
 /// One repository at its registry, with what it takes to be let in.
@@ -30,7 +37,16 @@ pub(crate) struct Registry {
     reference: Reference,
     auth: Option<RegistryAuth>,
     insecure: Vec<String>,
+    /// What tokens are asked for, beside what the registry's challenge says.
+    access: Access,
     authorization: RwLock<Option<HeaderValue>>,
+}
+
+/// What is to be done at the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Pull,
+    Push,
 }
 
 /// A document as the registry served it.
@@ -60,15 +76,21 @@ struct TagList {
 }
 
 impl Registry {
-    pub(crate) fn new(reference: &Reference, options: &PullOptions) -> Result<Self> {
-        let insecure = options.insecure_registries.clone();
+    pub(crate) fn new(
+        reference: &Reference,
+        auth: Option<&RegistryAuth>,
+        insecure: &[String],
+        access: Access,
+    ) -> Result<Self> {
+        let insecure = insecure.to_vec();
         let is_set = |auth: &&RegistryAuth| **auth != RegistryAuth::default();
         Ok(Self {
             client: client(is_plain(reference.registry(), &insecure))?,
             base: base_url(reference.registry(), &insecure),
             reference: reference.clone(),
-            auth: options.auth.as_ref().filter(is_set).cloned(),
+            auth: auth.filter(is_set).cloned(),
             insecure,
+            access,
             authorization: RwLock::new(None),
         })
     }
@@ -98,7 +120,7 @@ impl Registry {
     /// A small blob, checked against its descriptor.
     pub(crate) async fn document(&self, descriptor: &Descriptor) -> Result<Bytes> {
         manifest::require_sha256(&descriptor.digest)?;
-        let response = self.blob(&descriptor.digest, 0).await?;
+        let (response, _) = self.blob(descriptor, 0).await?;
         let bytes = read_limited(response).await?;
         let actual = Digest::from_sha256(Sha256::digest(&bytes));
         if actual != descriptor.digest {
@@ -110,20 +132,49 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// The bytes of a blob from `offset` on.
-    pub(crate) async fn blob(&self, digest: &Digest, offset: u64) -> Result<Response> {
+    /// The bytes of a blob, from `offset` on if the registry can do that, and where they start.
+    /// A foreign layer that the registry does not have comes from where its descriptor says.
+    pub(crate) async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<(Response, u64)> {
+        let digest = &blob.digest;
         let url = self.url(&format!("blobs/{digest}"))?;
         let range = format!("bytes={offset}-");
         let headers = if offset == 0 { &[][..] } else { &[(RANGE, range.as_str())][..] };
-        let response = self.send(Method::GET, url, headers).await?;
+        let mut response = self.send(Method::GET, url, headers).await?;
+        if response.status() == StatusCode::NOT_FOUND && !blob.urls.is_empty() {
+            response = self.foreign(&blob.urls, headers).await?;
+        }
         let response = self.check(response).await.context(|| format!("fetch blob {digest}"))?;
         let is_partial = response.status() == StatusCode::PARTIAL_CONTENT;
         let start = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let fits = start.is_some_and(|start| start.starts_with(&format!("bytes {offset}-")));
-        if offset > 0 && !(is_partial && fits) {
-            return Err(Error::internal(format!("registry does not resume blob {digest}")));
+        match (is_partial, fits) {
+            (true, true) => Ok((response, offset)),
+            (true, false) if offset > 0 => {
+                Err(Error::internal(format!("registry resumes blob {digest} at another place")))
+            }
+            _ => Ok((response, 0)),
         }
-        Ok(response)
+    }
+
+    /// The first of `urls` that answers, without our credentials.
+    async fn foreign(&self, urls: &[String], headers: &[(HeaderName, &str)]) -> Result<Response> {
+        let mut last = Error::not_found("foreign layer: no URL");
+        for text in urls {
+            let url = Url::parse(text).context(|| format!("foreign layer {text:?}"))?;
+            let mut request = self.client.get(url.clone());
+            for (name, value) in headers {
+                request = request.header(name, *value);
+            }
+            match request.send().await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => {
+                    let status = response.status();
+                    last = Error::internal(format!("unexpected status from {url}: {status}"));
+                }
+                Err(error) => last = request_error("Get", &url, &error),
+            }
+        }
+        Err(last)
     }
 
     /// All tags of the repository.
@@ -146,9 +197,28 @@ impl Registry {
         &self,
         method: Method,
         url: Url,
-        headers: &[(reqwest::header::HeaderName, &str)],
+        headers: &[(HeaderName, &str)],
     ) -> Result<Response> {
-        let mut attempts = 0;
+        self.send_body(method, url, headers, &Bytes::new(), "").await
+    }
+
+    /// Like [`Registry::send`], with a body. `also` is a repository to be read beside ours.
+    async fn send_body(
+        &self,
+        method: Method,
+        url: Url,
+        headers: &[(HeaderName, &str)],
+        body: &Bytes,
+        also: &str,
+    ) -> Result<Response> {
+        let (mut attempts, mut waits) = (0, 0);
+        let verb = match method {
+            Method::HEAD => "Head",
+            Method::POST => "Post",
+            Method::PUT => "Put",
+            Method::PATCH => "Patch",
+            _ => "Get",
+        };
         loop {
             let mut request = self.client.request(method.clone(), url.clone());
             for (name, value) in headers {
@@ -157,25 +227,45 @@ impl Registry {
             if let Some(authorization) = self.authorization.read().await.clone() {
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let verb = if method == Method::HEAD { "Head" } else { "Get" };
+            if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+                request = request.body(body.clone());
+            }
             let response =
                 request.send().await.map_err(|error| request_error(verb, &url, &error))?;
             debug!(%method, %url, status = %response.status(), "registry answered");
+            if let Some(wait) = asked_to_wait(&response).filter(|_| waits < WAITS) {
+                waits += 1;
+                tracing::warn!(%url, ?wait, "the registry asks for patience");
+                tokio::time::sleep(wait).await;
+                continue;
+            }
             attempts += 1;
             if response.status() != StatusCode::UNAUTHORIZED || attempts > 1 {
                 return Ok(response);
             }
             let challenges = response.headers().get_all(WWW_AUTHENTICATE);
-            let scope = format!("repository:{}:pull", self.reference.repository());
+            let scope = self.scope(also);
             let authorization = auth::authorize(
                 &self.client,
                 challenges.iter(),
                 self.auth.as_ref(),
                 &scope,
+                self.access == Access::Push,
                 &self.insecure,
             )
             .await?;
             *self.authorization.write().await = Some(authorization);
+        }
+    }
+
+    fn scope(&self, also: &str) -> String {
+        let ours = self.reference.repository();
+        match (self.access, also) {
+            (Access::Pull, _) => format!("repository:{ours}:pull"),
+            (Access::Push, "") => format!("repository:{ours}:pull,push"),
+            (Access::Push, also) => {
+                format!("repository:{ours}:pull,push repository:{also}:pull")
+            }
         }
     }
 
@@ -195,6 +285,17 @@ impl Registry {
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) };
         Err(match status {
             StatusCode::NOT_FOUND => Error::not_found(format!("{}: not found", self.reference)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.access == Access::Push => {
+                let denied = "denied: requested access to the resource is denied";
+                Error::new(
+                    Kind::Forbidden,
+                    format!(
+                        "push access denied, repository does not exist or may require \
+                         authorization: server message: {}",
+                        said.strip_prefix(": ").unwrap_or(denied)
+                    ),
+                )
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let denied = "denied: requested access to the resource is denied";
                 Error::not_found(format!(
@@ -211,6 +312,25 @@ impl Registry {
             status => Error::internal(format!("unexpected status from {url}: {status}{said}")),
         })
     }
+}
+
+/// How long a busy registry says to wait, if it says so and it is bearable.
+fn asked_to_wait(response: &Response) -> Option<Duration> {
+    let busy = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    let asked =
+        response.headers().get(RETRY_AFTER).filter(|_| busy.contains(&response.status()))?;
+    let text = asked.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let moment = jiff::fmt::rfc2822::DateTimeParser::new()
+                .relaxed_weekday(true)
+                .parse_timestamp(text)
+                .ok()?;
+            Duration::try_from(moment - jiff::Timestamp::now()).unwrap_or_default()
+        }
+    };
+    (wait <= LONGEST_WAIT).then_some(wait)
 }
 
 async fn read_limited(mut response: Response) -> Result<Bytes> {

@@ -22,6 +22,10 @@ pub(crate) struct Loaded {
     pub(super) config: Arc<ImageConfig>,
     raw_config: Arc<[u8]>,
     pub(super) layers: Vec<LayerId>,
+    /// The compressed layers the manifest names, bottom first.
+    pub(super) blobs: Vec<Descriptor>,
+    /// Bytes of those that are here.
+    blob_size: u64,
     platform: Platform,
 }
 
@@ -168,7 +172,7 @@ impl Inner {
     }
 
     /// Makes a pulled image durable and visible under `name`: documents, then layers, then the
-    /// name. One sync of the file system covers everything that was written. Returns whether the
+    /// name; then it owns `blobs`. One sync of the file system covers everything that was written. Returns whether the
     /// name pointed there before.
     pub(crate) fn publish(
         &self,
@@ -176,6 +180,7 @@ impl Inner {
         target: Descriptor,
         documents: &[(Digest, Vec<u8>)],
         layers: &[LayerId],
+        blobs: &[Digest],
     ) -> Result<bool> {
         let _change = self.change();
         let staged = self.stage_layers(layers)?;
@@ -191,6 +196,7 @@ impl Inner {
         if !same {
             self.put_tag(name, target)?;
         }
+        self.adopt_blobs(blobs)?;
         Ok(same)
     }
 
@@ -273,13 +279,18 @@ impl Inner {
         {
             return Err(Error::internal(format!("layer {missing} is missing")));
         }
+        let mut seen = HashSet::new();
+        let here = manifest.layers.iter().filter(|blob| seen.insert(&blob.digest));
+        let blob_size = here.filter(|blob| self.has_blob(blob)).map(|blob| blob.size).sum::<u64>();
         Ok(Loaded {
             manifest: descriptor.clone(),
-            config_digest: manifest.config.digest,
+            config_digest: manifest.config.digest.clone(),
             platform: config.platform(),
             config: Arc::new(config),
             raw_config: raw_config.into(),
             layers,
+            blob_size,
+            blobs: manifest.layers,
         })
     }
 }
@@ -337,7 +348,7 @@ impl State {
             layers: loaded.layers.clone(),
             repo_tags,
             repo_digests,
-            size: unpacked_size + documents,
+            size: unpacked_size + documents + loaded.blob_size,
             unpacked_size,
             created: loaded.config.created.clone().unwrap_or_default(),
             last_tagged: last_tagged.map(|tag| tag.updated.clone()).max(),

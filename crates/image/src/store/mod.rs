@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! <data root>/
-//!   image/blobs/sha256/<hex>      raw bytes of indexes, manifests and configs
+//!   image/blobs/sha256/<hex>      raw bytes of indexes, manifests, configs and compressed layers
+//!   image/ingest/<hex>.json       one record per blob that no image owns yet
+//!   image/partial/<hex>           the bytes of such a blob so far
 //!   image/tags/<hex>.json         one record per name: the name and what it points to
 //!   image/layers/<hex>.json       one record per layer, by diff id: short link, size, complete or not
 //!   image/quarantine/             records that could not be read
@@ -18,6 +20,7 @@
 
 mod container;
 mod images;
+mod ingest;
 mod layers;
 mod open;
 mod record;
@@ -34,6 +37,8 @@ use sha2::{Digest as _, Sha256};
 
 use images::Loaded;
 pub(crate) use images::layer_ids;
+pub(crate) use ingest::BlobPins;
+use ingest::IngestRecord;
 pub(crate) use layers::{LayerPins, Unpacking};
 use record::{Records, Sync};
 use trash::Trash;
@@ -54,6 +59,7 @@ pub(crate) struct Inner {
     paths: Paths,
     tags: Records,
     layers: Records,
+    ingests: Records,
     trash: Trash,
     state: RwLock<State>,
     /// Held while records change, so that disk and memory change in one order.
@@ -63,6 +69,7 @@ pub(crate) struct Inner {
 
 struct Paths {
     blobs: PathBuf,
+    partial: PathBuf,
     layers: PathBuf,
     links: PathBuf,
 }
@@ -77,6 +84,10 @@ struct State {
     containers: HashMap<ContainerId, Vec<LayerId>>,
     /// Layers that running pulls need.
     pins: HashMap<LayerId, usize>,
+    /// Blobs that no image owns yet.
+    ingests: HashMap<Digest, IngestRecord>,
+    /// Blobs that running pulls need.
+    pinned_blobs: HashMap<Digest, usize>,
 }
 
 /// A name and what it points to.
@@ -141,7 +152,10 @@ impl Inner {
     fn collect(&self) -> Result<()> {
         let (layers, blobs) = {
             let state = self.state();
-            (state.unused_layers(), state.used_blobs())
+            let mut blobs = state.used_blobs();
+            blobs.extend(state.ingests.keys().cloned());
+            blobs.extend(state.pinned_blobs.keys().cloned());
+            (state.unused_layers(), blobs)
         };
         for layer in layers {
             self.delete_layer(&layer)?;
@@ -180,6 +194,7 @@ impl State {
         for image in self.images.values().flatten() {
             used.insert(image.manifest.digest.clone());
             used.insert(image.config_digest.clone());
+            used.extend(image.blobs.iter().map(|blob| blob.digest.clone()));
         }
         used
     }
@@ -193,11 +208,20 @@ impl State {
 impl Paths {
     fn new(data_root: &Path) -> Self {
         let layers = data_root.join("overlay2");
-        Self { blobs: data_root.join("image/blobs/sha256"), links: layers.join("l"), layers }
+        Self {
+            blobs: data_root.join("image/blobs/sha256"),
+            partial: data_root.join("image/partial"),
+            links: layers.join("l"),
+            layers,
+        }
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())
+    }
+
+    fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partial.join(digest.hex())
     }
 
     fn layer(&self, id: &LayerId) -> PathBuf {

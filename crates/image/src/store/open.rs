@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::record::Records;
 use super::trash::Trash;
 use super::{ImageStore, Inner, LayerRecord, Paths, State, TagRecord};
+use crate::image::TransferLimits;
 use crate::pull::Downloads;
 
 const LINKS: &str = "l";
@@ -24,8 +25,16 @@ impl ImageStore {
     /// # Errors
     /// Directories that can't be made or read. A bad record is no error.
     pub fn open(data_root: &Path) -> Result<Self> {
+        Self::open_with(data_root, TransferLimits::default())
+    }
+
+    /// Like [`ImageStore::open`], with other limits than Docker's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(data_root: &Path, limits: TransferLimits) -> Result<Self> {
         let paths = Paths::new(data_root);
-        for directory in [&paths.blobs, &paths.links] {
+        for directory in [&paths.blobs, &paths.partial, &paths.links] {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
         }
         // Layers hold setuid programs and secrets: nobody but root may reach them from the host.
@@ -36,16 +45,18 @@ impl ImageStore {
         let quarantine = data_root.join("image/quarantine");
         let inner = Inner {
             tags: Records::open(data_root.join("image/tags"), quarantine.clone())?,
-            layers: Records::open(data_root.join("image/layers"), quarantine)?,
+            layers: Records::open(data_root.join("image/layers"), quarantine.clone())?,
+            ingests: Records::open(data_root.join("image/ingest"), quarantine)?,
             trash: Trash::open(data_root.join("trash"))?,
             state: RwLock::new(State::default()),
             changing: Mutex::new(()),
-            downloads: Downloads::default(),
+            downloads: Downloads::new(limits),
             paths,
         };
         inner.load_layers()?;
         inner.load_tags()?;
         inner.load_containers()?;
+        inner.load_ingests()?;
         inner.collect()?;
         inner.sweep_links()?;
         Ok(Self { inner: Arc::new(inner) })

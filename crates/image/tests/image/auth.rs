@@ -14,32 +14,32 @@ use crate::support::{Tar, needs_root};
 
 /// A request as the server saw it; header names in lower case.
 #[derive(Clone, Debug)]
-struct Request {
-    method: String,
-    path: String,
-    headers: HashMap<String, String>,
-    body: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
 }
 
-struct Answer {
-    status: &'static str,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
     /// Close the connection after this many bytes of the body.
-    cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
 }
 
 impl Answer {
-    fn new(status: &'static str) -> Self {
+    pub(crate) fn new(status: &'static str) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), cut: None }
     }
 
-    fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
@@ -47,14 +47,16 @@ impl Answer {
 
 type Handler = dyn Fn(&Request, &str) -> Answer + Send + Sync;
 
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
     /// Serves until the test program ends. The handler also gets the server's own address.
-    fn start(handler: impl Fn(&Request, &str) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        handler: impl Fn(&Request, &str) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         install_tls_provider();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("address").to_string();
@@ -70,7 +72,7 @@ impl Server {
         Self { address, seen }
     }
 
-    fn seen(&self) -> Vec<Request> {
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().expect("lock").clone()
     }
 }
@@ -119,7 +121,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
 }
 
 /// A repository `team/app` with one image, as the documents and blobs by path.
-fn repository(data: &[u8]) -> HashMap<String, (Vec<u8>, &'static str)> {
+pub(crate) fn repository(data: &[u8]) -> HashMap<String, (Vec<u8>, &'static str)> {
     let layer = gzip(&Tar::new().file("data", 0o644, data).finish());
     let config = json!({
         "architecture": "amd64", "os": "linux",
@@ -145,7 +147,7 @@ fn repository(data: &[u8]) -> HashMap<String, (Vec<u8>, &'static str)> {
     ])
 }
 
-fn found(files: &HashMap<String, (Vec<u8>, &'static str)>, path: &str) -> Answer {
+pub(crate) fn found(files: &HashMap<String, (Vec<u8>, &'static str)>, path: &str) -> Answer {
     match files.get(path) {
         Some((bytes, kind)) => Answer::new("200 OK")
             .header("Content-Type", *kind)

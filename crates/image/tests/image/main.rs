@@ -6,4 +6,5 @@
 mod archive;
 mod auth;
 mod pull;
+mod resume;
 mod support;

@@ -45,13 +45,21 @@ impl Fixture {
         self.pull(name, PullOptions::default()).await.0.expect("pull")
     }
 
-    /// What a failed pull must not leave behind.
+    /// What must not be left when nothing is in use, finished downloads of failed pulls aside.
     fn assert_nothing_left(&self) {
+        self.store.discard_unfinished().expect("discard");
         let list = |path: &str| -> Vec<PathBuf> {
             let entries = fs::read_dir(self.root.path().join(path)).expect(path);
             entries.map(|entry| entry.expect("entry").path()).collect()
         };
-        for path in ["image/tags", "image/layers", "image/blobs/sha256", "overlay2/l"] {
+        for path in [
+            "image/tags",
+            "image/layers",
+            "image/blobs/sha256",
+            "image/ingest",
+            "image/partial",
+            "overlay2/l",
+        ] {
             assert_eq!(list(path), Vec::<PathBuf>::new(), "{path}");
         }
         assert_eq!(list("overlay2").len(), 1, "only l/");
