@@ -13,10 +13,10 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
-use crate::init::{connect_stdio, hide_process, join_cgroups};
+use crate::init::{connect_stdio, join_cgroups};
 use crate::parent::{PidNamespace, kill_and_reap, open_unified, report, set_oom_score};
 use crate::plan::ProcessPlan;
-use crate::process::{self, Surroundings};
+use crate::process::{self, RuntimeFile, Surroundings};
 use crate::request::{Created, ExecRequest, StartHandle, Stdio};
 use crate::rootfs::{self, Tree};
 use crate::seccomp::Filter;
@@ -105,6 +105,7 @@ fn start(
         kinds: target.kinds & !namespace::PID,
         cgroup_files: &files,
         filter,
+        runtime: RuntimeFile::own()?,
     };
     let child = {
         let _inside = (target.kinds & namespace::PID != 0)
@@ -155,12 +156,13 @@ struct Guest<'a> {
     kinds: u64,
     cgroup_files: &'a [File],
     filter: Option<&'a Filter>,
+    runtime: RuntimeFile,
 }
 
 impl Guest<'_> {
     /// Runs all steps. Only returns on failure.
     fn run(&self) -> Result<Infallible, Failure> {
-        hide_process()?;
+        process::hide()?;
         join_cgroups(self.cgroup_files)?;
         if self.kinds != 0 {
             namespace::setns(self.pidfd, self.kinds).step("join", "the container's namespaces")?;
@@ -180,6 +182,7 @@ impl Guest<'_> {
             filter: self.filter,
             console: console.as_ref(),
             before: &|| Ok(()),
+            runtime: self.runtime,
         };
         process::become_program(self.plan, &around)
     }

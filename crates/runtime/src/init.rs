@@ -2,23 +2,25 @@
 //!
 //! The child is a copy of the single-threaded caller, so ordinary code may run here. It is not
 //! dumpable until it executes the program: a process of the container's can't look into it or take
-//! its descriptors. The runtime's own program can't be overwritten through `/proc/<pid>/exe` either,
-//! since the monitor executes the same file for as long as any container lives (`ETXTBSY`).
+//! its descriptors. The runtime's own program can't be overwritten through `/proc/<pid>/exe` either:
+//! beside an engine's container the monitor executes the same file for as long as it lives
+//! (`ETXTBSY`), and the command line of its own runs from a copy that nobody can write
+//! ([`davit_sys::sealed`]).
 
 use std::convert::Infallible;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use davit_sys::{namespace, process as sys_process, startsync};
-use rustix::process::DumpableBehavior;
 use rustix::thread::{Gid, Uid};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::hooks::{self, HookSurroundings, Kind};
 use crate::plan::Plan;
-use crate::process::{self, Surroundings};
+use crate::process::{self, RuntimeFile, Surroundings};
+use crate::procfs::Procfs;
 use crate::request::Stdio;
 use crate::rootfs::{self, Console};
 use crate::seccomp::Filter;
@@ -43,12 +45,13 @@ pub(crate) struct Init<'a> {
     pub(crate) entries: &'a [Entry],
     pub(crate) cgroup_files: &'a [File],
     pub(crate) filter: Option<&'a Filter>,
+    pub(crate) runtime: RuntimeFile,
 }
 
 impl Init<'_> {
     /// Runs all steps. Only returns on failure.
     pub(crate) fn run(&self) -> Result<Infallible, Failure> {
-        hide_process()?;
+        process::hide()?;
         join_cgroups(self.cgroup_files)?;
         self.enter_namespaces()?;
         self.become_mapped_root()?;
@@ -70,6 +73,7 @@ impl Init<'_> {
             filter: self.filter,
             console: console.as_ref(),
             before: &|| self.run_start_hooks(),
+            runtime: self.runtime,
         };
         process::become_program(&self.plan.process, &around)
     }
@@ -144,21 +148,19 @@ impl Init<'_> {
         sys_process::loopback_up().step("bring up", "lo")
     }
 
-    /// Through the host's `/proc`, which shows this process' namespaces, before it goes away.
+    /// Through the host's procfs, which shows this process' namespaces, before it goes away.
     fn write_sysctls(&self) -> Result<(), Failure> {
+        if self.plan.sysctls.is_empty() {
+            return Ok(());
+        }
+        let procfs = Procfs::open()?;
         for (key, value) in &self.plan.sysctls {
-            let path = format!("/proc/sys/{key}");
-            let file = fs::OpenOptions::new().write(true).open(&path);
-            file.and_then(|mut file| file.write_all(value.as_bytes()))
-                .step("write sysctl", &path)?;
+            procfs
+                .write(&format!("sys/{key}"), value.as_bytes())
+                .step("write sysctl", format!("/proc/sys/{key}"))?;
         }
         Ok(())
     }
-}
-
-/// Keeps the container's processes from looking into this one before it is one of theirs.
-pub(crate) fn hide_process() -> Result<(), Failure> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("hide", "process")
 }
 
 /// Enters the version 1 cgroups: of a process that moves itself as a thread the kernel needs no

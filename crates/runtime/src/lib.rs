@@ -13,6 +13,7 @@ mod init;
 mod parent;
 pub mod plan;
 mod process;
+mod procfs;
 mod remove;
 pub mod request;
 mod rootfs;

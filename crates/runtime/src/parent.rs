@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,6 +18,7 @@ use crate::failure::{Step, Wrap, text};
 use crate::hooks::{HookSurroundings, Kind};
 use crate::init::{Entry, Init};
 use crate::plan::{Host, IdMapping, Join, Plan};
+use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::seccomp::Filter;
 use crate::state::{self, State};
@@ -92,6 +92,7 @@ fn build(
     let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
     let unified = open_unified(cgroup.as_ref())?;
     let entries = open_namespaces(plan)?;
+    let runtime = RuntimeFile::own()?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
     let init = Init {
@@ -101,6 +102,7 @@ fn build(
         entries: &entries,
         cgroup_files: files.as_deref().unwrap_or_default(),
         filter,
+        runtime,
     };
     let pid_namespace = entries.iter().find(|entry| entry.kind == namespace::PID);
     let child = {
@@ -120,7 +122,7 @@ fn build(
     limit(plan, cgroup.as_ref())?;
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
     let directory = undo.directory.clone().expect("claimed before");
-    record(request, plan, &child, cgroup.is_some())?.save(&directory)?;
+    record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
     let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref())?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
@@ -234,17 +236,17 @@ fn record(
     request: &CreateRequest<'_>,
     plan: &Plan,
     child: &Child,
+    runtime: RuntimeFile,
     has_cgroup: bool,
 ) -> Result<State, Failure> {
     let (_, start_time) = state::process_start(child.pid).step("read", "container process")?;
-    let program = fs::metadata("/proc/self/exe").step("stat", "/proc/self/exe")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(State {
         oci_version: request.spec.version().clone(),
         id: plan.id.clone(),
         pid: child.pid,
         start_time,
-        creator: (program.dev(), program.ino()),
+        creator: (runtime.device, runtime.inode),
         bundle: request.bundle.to_owned(),
         rootfs: plan.rootfs.clone(),
         cgroup: plan.cgroup.as_ref().filter(|_| has_cgroup).map(|cgroup| cgroup.path.clone()),

@@ -28,25 +28,51 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
+/// Closes every descriptor from `first` on, except those of `keep`, which become close-on-exec.
+///
+/// For the child of a clone on its way to another program: whatever in the copied memory owned one of
+/// them must never use it again.
 ///
 /// # Errors
-/// What reading `/proc/self/fd` says on kernels before 5.11.
-pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-    // SAFETY: only changes descriptor flags.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
-    };
+/// None are known.
+pub fn close_from(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .filter(|&number| number >= first)
+        .collect();
+    kept.sort_unstable();
+    kept.dedup();
+    let mut next = first;
+    for &number in &kept {
+        if next < number {
+            close_range(next, number - 1)?;
+        }
+        let number = number.cast_signed();
+        // SAFETY: only changes a descriptor flag.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        next = number.cast_unsigned() + 1;
+    }
+    close_range(next, libc::c_uint::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: the caller's contract is that nothing uses these descriptors any more; their owners
+    // stand in frames of the child that only ever end with the process.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
         return Ok(());
     }
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        let number = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-        if let Some(fd) = number.filter(|&fd| i64::from(fd) >= i64::from(first)) {
-            // SAFETY: only changes a descriptor flag; EBADF for the directory's own is harmless.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::ENOSYS) {
+        return Err(error);
+    }
+    // Before Linux 5.9. The list in /proc may be the container's by now: count instead.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1 << 20);
+    for number in first..=last.min(limit) {
+        // SAFETY: as above.
+        unsafe { libc::close(number.cast_signed()) };
     }
     Ok(())
 }

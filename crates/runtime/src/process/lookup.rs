@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::Failure;
-use crate::failure::{errno_text, text};
+use crate::failure::{Step, errno_text, text};
 
 /// The path to execute for `name`, as the present user may, with `path` as `$PATH`.
 pub(super) fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Failure> {
@@ -45,6 +45,44 @@ pub(super) fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Failure>
         }
     }
     Err(failed(libc::ENOENT, "executable file not found in $PATH"))
+}
+
+/// Device and inode of the program that the runtime is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RuntimeFile {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl RuntimeFile {
+    /// That of this process, to be called on the host.
+    pub(crate) fn own() -> Result<Self, Failure> {
+        const EXE: &str = "/proc/self/exe";
+        let stat = rustix::fs::stat(EXE).step("stat", EXE)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
+/// `/proc/self/exe` is the runtime as long as nothing else was executed. It is not the container's,
+/// and a process that runs it there would hand out the file for writing (CVE-2019-5736). By an
+/// ordinary path, as `docker-init`, it may be executed.
+pub(super) fn refuse_runtime(program: &CStr, runtime: RuntimeFile) -> Result<(), Failure> {
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, program, flags, Mode::empty(), resolve) {
+        Err(Errno::LOOP) => {}
+        // Anything else is for the kernel to say.
+        _ => return Ok(()),
+    }
+    let is_runtime = rustix::fs::stat(program)
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (runtime.device, runtime.inode));
+    if !is_runtime {
+        return Ok(());
+    }
+    let shown = program.to_string_lossy();
+    let message =
+        format!("exec: {shown:?}: permission denied (it is the container runtime's own program)");
+    Err(Failure { errno: libc::EACCES, ..text("exec", &shown, message) })
 }
 
 fn check(path: &CStr) -> Result<(), Errno> {

@@ -15,7 +15,7 @@ use davit_sys::process as sys_process;
 use davit_sys::startsync;
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::process::Rlimit;
+use rustix::process::{DumpableBehavior, Rlimit};
 
 use crate::Failure;
 use crate::failure::{self, Step, errno_text, text};
@@ -23,6 +23,8 @@ use crate::plan::ProcessPlan;
 use crate::rootfs::{Console, Tree};
 use crate::seccomp::Filter;
 use crate::user;
+
+pub(crate) use lookup::RuntimeFile;
 
 /// What the last steps need beside the plan.
 pub(crate) struct Surroundings<'a> {
@@ -36,6 +38,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) console: Option<&'a Console>,
     /// What is to be done between the word to start and the program.
     pub(crate) before: &'a dyn Fn() -> Result<(), Failure>,
+    /// The runtime's own program.
+    pub(crate) runtime: RuntimeFile,
 }
 
 /// Becomes the program. Only returns on failure; `Ok` can't be.
@@ -43,6 +47,7 @@ pub(crate) fn become_program(
     plan: &ProcessPlan,
     around: &Surroundings<'_>,
 ) -> Result<Infallible, Failure> {
+    close_others(around)?;
     set_rlimits(plan)?;
     join_keyring(around.id)?;
     own_stdio(plan.uid);
@@ -50,7 +55,6 @@ pub(crate) fn become_program(
     let env = environment(plan);
     let in_cwd = enter_cwd(plan, Attempt::AsRoot)?;
     sys_process::reset_signals().step("reset", "signals")?;
-    sys_process::close_on_exec_from(3).step("close", "descriptors")?;
     // Without no_new_privileges only CAP_SYS_ADMIN may install a filter, so it comes first; with it,
     // it comes last, so that a narrow profile need not allow our own calls.
     let early = around.filter.filter(|_| !plan.no_new_privileges);
@@ -62,10 +66,13 @@ pub(crate) fn become_program(
         enter_cwd(plan, Attempt::AsUser)?;
     }
     check_cwd()?;
+    // A change of user may have taken it back (`fs.suid_dumpable`).
+    hide()?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).step("set", "no_new_privs")?;
     }
     let program = lookup::find(&plan.args[0], plan.variable("PATH"))?;
+    lookup::refuse_runtime(&program, around.runtime)?;
     wait_for_release(around)?;
     (around.before)()?;
     if let Some(filter) = around.filter.filter(|_| plan.no_new_privileges) {
@@ -77,6 +84,20 @@ pub(crate) fn become_program(
         message: format!("exec {program}: {}", errno_text(&error)),
         ..failure::io("exec", &program, &error)
     })
+}
+
+/// Keeps the container's processes from looking into this one, and from taking its descriptors,
+/// before it is one of theirs.
+pub(crate) fn hide() -> Result<(), Failure> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("hide", "process")
+}
+
+/// Closes what is the host's. Close-on-exec is not enough: a working directory or program named by
+/// way of `/proc/self/fd` would still lead outside (CVE-2024-21626).
+fn close_others(around: &Surroundings<'_>) -> Result<(), Failure> {
+    let mut keep = vec![around.channel];
+    keep.extend(around.console.map(|console| console.master.as_fd()));
+    sys_process::close_from(3, &keep).step("close", "descriptors")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

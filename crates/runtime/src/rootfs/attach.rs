@@ -1,14 +1,16 @@
 //! Making detached mounts, hanging them up and changing their attributes, by descriptor only.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use davit_sys::mount::{MountAttr, mount_setattr};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
 };
 
 use crate::plan::Propagation;
+use crate::procfs::Procfs;
 
 /// A new file system instance, not mounted anywhere yet.
 pub(super) fn new_filesystem(
@@ -66,7 +68,7 @@ pub(super) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation) -
             let kind = u32::try_from(propagation.kind).unwrap_or(0);
             let mut flags = rustix::mount::MountPropagationFlags::from_bits_retain(kind);
             flags.set(rustix::mount::MountPropagationFlags::REC, propagation.recursive);
-            Ok(rustix::mount::mount_change(proc_path(mount), flags)?)
+            by_path(mount, |path| Ok(rustix::mount::mount_change(path, flags)?))
         }
         other => other,
     }
@@ -79,9 +81,24 @@ fn remount(mount: BorrowedFd<'_>, attr: &MountAttr) -> io::Result<()> {
     const COMMON: u64 = 0xf;
     let flags = (present & COMMON & !attr.clear) | (attr.set & COMMON);
     let flags = MountFlags::from_bits_retain(u32::try_from(flags).unwrap_or(0));
-    Ok(rustix::mount::mount_remount(proc_path(mount), MountFlags::BIND | flags, c"")?)
+    by_path(mount, |path| Ok(rustix::mount::mount_remount(path, MountFlags::BIND | flags, c"")?))
 }
 
-fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+/// Calls `change` with a path to `mount` that nobody else can lead elsewhere, for calls of old kernels
+/// that take nothing but paths: a directory as the working directory, a file by its descriptor in a
+/// procfs that was seen to be one.
+fn by_path(mount: BorrowedFd<'_>, change: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
+    let before = rustix::fs::openat(CWD, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(mount)?.st_mode);
+    let path = if kind == FileType::Directory {
+        rustix::process::fchdir(mount)?;
+        ".".to_owned()
+    } else {
+        let procfs = Procfs::open().map_err(|failure| io::Error::other(failure.message))?;
+        rustix::process::fchdir(&procfs)?;
+        format!("self/fd/{}", mount.as_raw_fd())
+    };
+    let changed = change(&path);
+    rustix::process::fchdir(&before)?;
+    changed
 }

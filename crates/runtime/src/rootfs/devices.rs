@@ -12,6 +12,7 @@ use super::tree::Tree;
 use crate::Failure;
 use crate::failure::{Step, text};
 use crate::plan::{Device, DeviceNode};
+use crate::procfs;
 
 /// A pty of the container's devpts.
 #[derive(Debug)]
@@ -74,10 +75,26 @@ pub(crate) fn open_console(tree: &Tree, size: Option<(u16, u16)>) -> Result<Cons
     Ok(Console { master, slave })
 }
 
-/// Makes `/dev/console` the terminal.
+/// Makes `/dev/console` the terminal. A link there, to cover something else with a file that the
+/// container writes, is refused (CVE-2025-52565).
 pub(super) fn mount_console(tree: &Tree, slave: BorrowedFd<'_>) -> Result<(), Failure> {
     const CONSOLE: &str = "/dev/console";
-    let target = tree.make_file(Path::new(CONSOLE), 0o666).step("create", CONSOLE)?;
+    let path = Path::new(CONSOLE);
+    let target = match tree.at(path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Err(Errno::NOENT) => {
+            tree.make_file(path, 0o666).step("create", CONSOLE)?;
+            tree.at(path, OFlags::PATH | OFlags::NOFOLLOW)
+        }
+        other => other,
+    };
+    let target = target.step("open", CONSOLE)?;
+    let mode = rustix::fs::fstat(&target).step("stat", CONSOLE)?.st_mode;
+    let link_or_directory =
+        matches!(FileType::from_raw_mode(mode), FileType::Symlink | FileType::Directory);
+    if link_or_directory || procfs::is_inside(target.as_fd()) {
+        let message = "/dev/console is a link or directory, where the terminal should be mounted";
+        return Err(text("console", CONSOLE, message));
+    }
     let copy = attach::copy_of(slave, false).step("bind", CONSOLE)?;
     attach::attach(copy.as_fd(), target.as_fd()).step("mount", CONSOLE)
 }
@@ -94,21 +111,24 @@ fn make_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
     match rustix::fs::mknodat(&directory, name, kind, mode, number) {
         Ok(()) => {}
         Err(Errno::PERM) => return bind_node(tree, device),
-        Err(Errno::EXIST) => return check_node(tree, device),
+        Err(Errno::EXIST) => return check_node(tree.handle(&device.path)?.as_fd(), device),
         Err(error) => return Err(error.into()),
     }
     // The mask doesn't apply to a node of the configuration: it is 0 here.
     if (device.uid, device.gid) != (0, 0) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = rustix::fs::openat(&directory, name, flags, Mode::empty())?;
+        // Others may see this directory and have put something else there.
+        check_node(node.as_fd(), device)?;
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(&directory, name, Some(uid), Some(gid), flags)?;
+        rustix::fs::chownat(&node, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
     Ok(())
 }
 
 /// Something is there already: fine when it is the same device.
-fn check_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
-    let stat = rustix::fs::fstat(tree.handle(&device.path)?)?;
+fn check_node(node: BorrowedFd<'_>, device: &Device) -> std::io::Result<()> {
+    let stat = rustix::fs::fstat(node)?;
     let same = stat.st_rdev == rustix::fs::makedev(device.major, device.minor)
         && matches!(
             (FileType::from_raw_mode(stat.st_mode), device.kind),
@@ -116,7 +136,10 @@ fn check_node(tree: &Tree, device: &Device) -> std::io::Result<()> {
                 | (FileType::BlockDevice, DeviceNode::Block)
                 | (FileType::Fifo, DeviceNode::Fifo)
         );
-    if same { Ok(()) } else { Err(Errno::EXIST.into()) }
+    if same {
+        return Ok(());
+    }
+    Err(std::io::Error::other("the image has something else there, and not this device"))
 }
 
 fn bind_node(tree: &Tree, device: &Device) -> std::io::Result<()> {

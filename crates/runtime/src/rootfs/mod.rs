@@ -7,6 +7,7 @@ mod attach;
 mod devices;
 mod hide;
 mod mounts;
+mod target;
 mod tree;
 
 use std::fs;
@@ -96,7 +97,8 @@ fn isolate(plan: &Plan) -> Result<Tree, Failure> {
     for propagation in [slave, private] {
         attach::set_propagation(copy.as_fd(), propagation).step("set propagation", &rootfs)?;
     }
-    Tree::open(&plan.rootfs).step("open", &rootfs)
+    // Not looked up again: the descriptor of the copy is that of the mount now.
+    Ok(Tree::of_mount(copy))
 }
 
 /// While the mount that the container's root lies in is shared, the new mount would appear on the

@@ -7,13 +7,12 @@ use davit_sys::cgroup::Hierarchy;
 use davit_sys::mount::MountAttr;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::attach;
 use super::tree::Tree;
+use super::{attach, target};
 use crate::Failure;
-use crate::failure::{Step, Wrap, errno_text, text};
+use crate::failure::{Step, Wrap, errno_text};
 use crate::plan::{CgroupMount, Mount, MountKind};
 
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const NOSUID_NODEV_NOEXEC: u64 = 0xe;
 
 /// Makes one mount.
@@ -40,13 +39,13 @@ fn bind(tree: &Tree, mount: &Mount, source: &Path, recursive: bool) -> Result<()
     let file = rustix::fs::openat(CWD, source, flags, Mode::empty()).step("open", &name)?;
     let kind = rustix::fs::fstat(&file).step("stat", &name)?.st_mode;
     let copy = attach::copy_of(file.as_fd(), recursive).step("bind", &name)?;
+    target::check_source(copy.as_fd(), &mount.destination)?;
     let target = if FileType::from_raw_mode(kind) == FileType::Directory {
-        tree.make_directory(&mount.destination, 0o755)
+        target::directory(tree, &mount.destination)?
     } else {
-        tree.make_file(&mount.destination, 0o755)
+        target::file(tree, &mount.destination)?
     };
-    let target = target.step("create mountpoint", mount.destination.to_string_lossy())?;
-    hang(tree, mount, copy.as_fd(), target.as_fd())?;
+    hang(mount, copy.as_fd(), target.as_fd())?;
     attach::set_attr(copy.as_fd(), &mount.attr, false).step("remount", &name)?;
     finish(mount, copy.as_fd())
 }
@@ -58,9 +57,7 @@ fn filesystem(
     source: &str,
     parameters: &[(String, Option<String>)],
 ) -> Result<(), Failure> {
-    let target = tree
-        .make_directory(&mount.destination, 0o755)
-        .step("create mountpoint", mount.destination.to_string_lossy())?;
+    let target = target::directory(tree, &mount.destination)?;
     let mut given: Vec<(&str, Option<&str>)> = parameters
         .iter()
         // Every instance has been new since Linux 4.7.
@@ -77,28 +74,12 @@ fn filesystem(
         given.push(("mode", Some(mode)));
     }
     let new = attach::new_filesystem(name, source, &given, mount.attr.set).step("mount", name)?;
-    hang(tree, mount, new.as_fd(), target.as_fd())?;
+    hang(mount, new.as_fd(), target.as_fd())?;
     finish(mount, new.as_fd())
 }
 
-/// Attaches, unless the destination has become something below `/proc` through a link.
-fn hang(
-    tree: &Tree,
-    mount: &Mount,
-    new: BorrowedFd<'_>,
-    target: BorrowedFd<'_>,
-) -> Result<(), Failure> {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-    let destination = mount.destination.to_string_lossy();
-    let inside_proc = |fd: BorrowedFd<'_>| {
-        rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC)
-    };
-    if !mount.destination.starts_with("/proc") && inside_proc(target) && !inside_proc(tree.as_fd())
-    {
-        let message = format!("{destination:?} cannot be mounted because it is inside /proc");
-        return Err(text("mount", &destination, message));
-    }
-    attach::attach(new, target).step("mount", destination)
+fn hang(mount: &Mount, new: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Failure> {
+    attach::attach(new, target).step("mount", mount.destination.to_string_lossy())
 }
 
 fn finish(mount: &Mount, new: BorrowedFd<'_>) -> Result<(), Failure> {
@@ -129,8 +110,7 @@ fn cgroup_v1(
     hierarchies: &[Hierarchy],
     make: impl Fn(&Hierarchy) -> std::io::Result<OwnedFd>,
 ) -> Result<(), Failure> {
-    let root =
-        tree.make_directory(&mount.destination, 0o755).step("create mountpoint", CGROUP_ROOT)?;
+    let root = target::directory(tree, &mount.destination)?;
     let tmpfs = [("mode", Some("755"))];
     let tmpfs = attach::new_filesystem("tmpfs", "tmpfs", &tmpfs, NOSUID_NODEV_NOEXEC);
     attach::attach(tmpfs.step("mount", "tmpfs")?.as_fd(), root.as_fd()).step("mount", "tmpfs")?;

@@ -25,6 +25,11 @@ impl Tree {
         Ok(Self { root: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
     }
 
+    /// The tree of a mount, whose descriptor the kernel gave when it was made.
+    pub(crate) fn of_mount(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
     /// Opens `path`, following links within the tree.
     pub(crate) fn at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         open_in(self.root.as_fd(), path, flags)
@@ -61,6 +66,11 @@ impl Tree {
         Ok(current)
     }
 
+    /// An `O_PATH` descriptor of `path`, in which no part may be a symbolic link (`ELOOP`).
+    pub(crate) fn plain_handle(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        open_with(self.root.as_fd(), path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+    }
+
     /// An `O_PATH` descriptor of the file `path`, created empty with its directories if missing.
     pub(crate) fn make_file(&self, path: &Path, mode: u32) -> Result<OwnedFd, Errno> {
         match self.handle(path) {
@@ -69,9 +79,13 @@ impl Tree {
         }
         let path = &self.without_links(path)?;
         let (directory, name) = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(mode))?;
-        self.handle(path)
+        // Exclusively: what somebody put there meanwhile is neither opened (a pipe would block) nor
+        // followed.
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(mode)) {
+            Ok(_) | Err(Errno::EXIST) => self.handle(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where `path` leads within the tree, whether it exists or not.
@@ -157,8 +171,17 @@ impl AsFd for Tree {
 
 /// `openat2` below `root`, which a rename or mount anywhere on the host may ask to repeat.
 pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_with(root, path, flags, ResolveFlags::empty())
+}
+
+fn open_with(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    more: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     const ATTEMPTS: u32 = 128;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
     let mut result = Err(Errno::AGAIN);
     for _ in 0..ATTEMPTS {
         result = rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
