@@ -137,7 +137,7 @@ impl Mount {
         if options.copy_up {
             return Err(bad("tmpcopyup is not supported by this runtime"));
         }
-        check_inside_proc(&destination, &name)?;
+        check_inside_proc(&destination, if options.bind { "bind" } else { &name })?;
         let source = mount.source().clone().unwrap_or_default();
         let kind = if options.bind || name == "bind" {
             if source.as_os_str().is_empty() {

@@ -21,7 +21,7 @@ pub(super) fn mask(tree: &Tree, paths: &[PathBuf]) -> Result<(), Failure> {
     let mut null: Option<OwnedFd> = None;
     for path in paths {
         let name = path.to_string_lossy();
-        let target = match tree.handle(path) {
+        let target = match tree.protected(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             other => other.step("mask", &name)?,
         };
@@ -57,7 +57,7 @@ pub(super) fn mask(tree: &Tree, paths: &[PathBuf]) -> Result<(), Failure> {
 pub(super) fn make_readonly(tree: &Tree, paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
         let name = path.to_string_lossy();
-        let target = match tree.handle(path) {
+        let target = match tree.protected(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             other => other.step("make read-only", &name)?,
         };

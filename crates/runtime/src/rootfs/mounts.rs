@@ -45,7 +45,7 @@ fn bind(tree: &Tree, mount: &Mount, source: &Path, recursive: bool) -> Result<()
     } else {
         target::file(tree, &mount.destination)?
     };
-    hang(mount, copy.as_fd(), target.as_fd())?;
+    hang(tree, mount, copy.as_fd(), target.as_fd())?;
     attach::set_attr(copy.as_fd(), &mount.attr, false).step("remount", &name)?;
     finish(mount, copy.as_fd())
 }
@@ -74,12 +74,22 @@ fn filesystem(
         given.push(("mode", Some(mode)));
     }
     let new = attach::new_filesystem(name, source, &given, mount.attr.set).step("mount", name)?;
-    hang(mount, new.as_fd(), target.as_fd())?;
+    hang(tree, mount, new.as_fd(), target.as_fd())?;
     finish(mount, new.as_fd())
 }
 
-fn hang(mount: &Mount, new: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Failure> {
-    attach::attach(new, target).step("mount", mount.destination.to_string_lossy())
+fn hang(
+    tree: &Tree,
+    mount: &Mount,
+    new: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+) -> Result<(), Failure> {
+    let name = mount.destination.to_string_lossy();
+    attach::attach(new, target).step("mount", &name)?;
+    if ["/proc", "/sys"].iter().any(|own| mount.destination == Path::new(own)) {
+        tree.remember(&mount.destination, new).step("remember", &name)?;
+    }
+    Ok(())
 }
 
 fn finish(mount: &Mount, new: BorrowedFd<'_>) -> Result<(), Failure> {

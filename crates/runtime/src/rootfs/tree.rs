@@ -3,6 +3,8 @@
 //! Every look-up goes through `openat2` with `RESOLVE_IN_ROOT`: `..` and absolute links end at the
 //! root, and the magic links of `/proc` are not followed.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,18 +18,40 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: OwnedFd,
+    /// Mounts of the kernel's own file systems, by where they are.
+    remembered: RefCell<BTreeMap<PathBuf, OwnedFd>>,
 }
 
 impl Tree {
     /// The tree at `path` of the caller's own root.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        Ok(Self::of_mount(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
     /// The tree of a mount, whose descriptor the kernel gave when it was made.
     pub(crate) fn of_mount(root: OwnedFd) -> Self {
-        Self { root }
+        Self { root, remembered: RefCell::default() }
+    }
+
+    /// Notes that `mount` is what is mounted at `destination`.
+    pub(super) fn remember(&self, destination: &Path, mount: BorrowedFd<'_>) -> io::Result<()> {
+        let mount = rustix::io::fcntl_dupfd_cloexec(mount, 3)?;
+        self.remembered.borrow_mut().insert(destination.to_owned(), mount);
+        Ok(())
+    }
+
+    /// An `O_PATH` descriptor of `path`, found in the mount that was made for it even when somebody has
+    /// since moved the directory it is on.
+    pub(super) fn protected(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let remembered = self.remembered.borrow();
+        let mount = remembered
+            .iter()
+            .find_map(|(destination, mount)| Some((mount, path.strip_prefix(destination).ok()?)));
+        match mount {
+            Some((mount, rest)) => open_in(mount.as_fd(), &Path::new("/").join(rest), OFlags::PATH),
+            None => self.handle(path),
+        }
     }
 
     /// Opens `path`, following links within the tree.
