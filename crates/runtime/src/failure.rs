@@ -5,6 +5,7 @@
 
 use std::io;
 
+use davit_sys::cgroup::FileError;
 use davit_sys::startsync::Failure;
 use rustix::io::Errno;
 
@@ -12,7 +13,10 @@ use rustix::io::Errno;
 pub(crate) fn io(stage: &str, object: &str, error: &io::Error) -> Failure {
     Failure {
         stage: stage.to_owned(),
-        errno: error.raw_os_error().unwrap_or(0),
+        errno: error
+            .raw_os_error()
+            .or_else(|| FileError::of(error).map(|file| file.errno))
+            .unwrap_or(0),
         object: object.to_owned(),
         message: format!("{stage} {object}: {}", errno_text(error)),
     }

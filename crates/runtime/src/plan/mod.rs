@@ -21,7 +21,7 @@ use crate::hooks::{Hooks, Subject};
 pub use mounts::{CgroupMount, Mount, MountKind, Propagation};
 pub use namespaces::{IdMapping, Join, Namespaces};
 pub use process::{Capabilities, ProcessPlan, Rlimit};
-pub use resources::CgroupPlan;
+pub use resources::{CgroupPlan, limits};
 
 /// What the host offers, as far as decisions depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

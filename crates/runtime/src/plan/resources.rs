@@ -1,8 +1,11 @@
 //! The cgroup and its limits.
 
-use davit_sys::cgroup::{Access, DeviceKind, DeviceRule, Hugepages, Limits, Throttle};
+use davit_sys::cgroup::{
+    Access, DeviceKind, DeviceRule, DeviceWeight, Hugepages, Limits, Rdma, Throttle,
+};
 use davit_types::oci::runtime::{
-    Linux, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxThrottleDevice,
+    Linux, LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxResources,
+    LinuxThrottleDevice, LinuxWeightDevice,
 };
 
 use super::config;
@@ -33,41 +36,80 @@ pub(super) fn plan(id: &str, linux: &Linux) -> Result<Option<CgroupPlan>, Failur
     Ok(Some(CgroupPlan { path, limits, devices: device_rules(&resources)? }))
 }
 
-fn limits(resources: &LinuxResources) -> Limits {
+/// The limits of a configuration or an update; what is 0 or empty is not asked for.
+pub fn limits(resources: &LinuxResources) -> Limits {
     let mut limits = Limits::default();
     if let Some(memory) = resources.memory() {
-        limits.memory = memory.limit().filter(|&limit| limit != 0);
-        limits.memory_reservation = memory.reservation().filter(|&limit| limit != 0);
-        limits.memory_swap = memory.swap().filter(|&limit| limit != 0);
-        limits.swappiness = memory.swappiness();
-        limits.oom_kill_disable = memory.disable_oom_killer().unwrap_or(false);
+        set_memory(&mut limits, memory);
     }
     if let Some(cpu) = resources.cpu() {
-        let set = |list: &Option<String>| list.clone().filter(|list| !list.is_empty());
-        limits.cpu_shares = cpu.shares().filter(|&shares| shares != 0);
-        limits.cpu_quota = cpu.quota().filter(|&quota| quota != 0);
-        limits.cpu_period = cpu.period().filter(|&period| period != 0);
-        limits.cpu_burst = cpu.burst();
-        limits.cpu_idle = cpu.idle();
-        limits.cpuset_cpus = set(cpu.cpus());
-        limits.cpuset_mems = set(cpu.mems());
+        set_cpu(&mut limits, cpu);
     }
     // 0 means no limit to Docker and nothing to the specification.
     limits.pids = resources.pids().map(|pids| pids.limit()).filter(|&limit| limit != 0);
     if let Some(io) = resources.block_io() {
-        limits.blkio_weight = io.weight();
-        limits.read_bps = throttles(io.throttle_read_bps_device().as_deref());
-        limits.write_bps = throttles(io.throttle_write_bps_device().as_deref());
-        limits.read_iops = throttles(io.throttle_read_iops_device().as_deref());
-        limits.write_iops = throttles(io.throttle_write_iops_device().as_deref());
+        set_block_io(&mut limits, io);
     }
     for page in resources.hugepage_limits().iter().flatten() {
         limits.hugepages.push(Hugepages { size: page.page_size().clone(), limit: page.limit() });
+    }
+    for (device, rdma) in resources.rdma().iter().flatten() {
+        let (handles, objects) = (rdma.hca_handles(), rdma.hca_objects());
+        limits.rdma.push(Rdma { device: device.clone(), handles, objects });
+    }
+    limits.rdma.sort_by(|a, b| a.device.cmp(&b.device));
+    if let Some(network) = resources.network() {
+        limits.network_class = network.class_id().filter(|&class| class != 0);
+        let priorities = network.priorities().iter().flatten();
+        limits.network_priorities =
+            priorities.map(|entry| (entry.name().clone(), entry.priority())).collect();
     }
     let unified = resources.unified().iter().flatten();
     limits.unified = unified.map(|(file, value)| (file.clone(), value.clone())).collect();
     limits.unified.sort();
     limits
+}
+
+fn set_memory(limits: &mut Limits, memory: &LinuxMemory) {
+    limits.memory = memory.limit().filter(|&limit| limit != 0);
+    limits.memory_reservation = memory.reservation().filter(|&limit| limit != 0);
+    limits.memory_swap = memory.swap().filter(|&limit| limit != 0);
+    limits.swappiness = memory.swappiness();
+    limits.oom_kill_disable = memory.disable_oom_killer();
+    // Kernels no longer do it and say so; ignored it would be a limit that isn't there.
+    limits.kernel_memory = memory.kernel().filter(|&limit| limit > 0);
+    limits.kernel_tcp_memory = memory.kernel_tcp().filter(|&limit| limit > 0);
+    limits.use_hierarchy = memory.use_hierarchy();
+    limits.check_before_update = memory.check_before_update().unwrap_or(false);
+}
+
+fn set_cpu(limits: &mut Limits, cpu: &LinuxCpu) {
+    let set = |list: &Option<String>| list.clone().filter(|list| !list.is_empty());
+    limits.cpu_shares = cpu.shares().filter(|&shares| shares != 0);
+    limits.cpu_quota = cpu.quota().filter(|&quota| quota != 0);
+    limits.cpu_period = cpu.period().filter(|&period| period != 0);
+    limits.cpu_burst = cpu.burst();
+    limits.cpu_idle = cpu.idle();
+    limits.cpu_rt_period = cpu.realtime_period().filter(|&period| period != 0);
+    limits.cpu_rt_runtime = cpu.realtime_runtime().filter(|&runtime| runtime != 0);
+    limits.cpuset_cpus = set(cpu.cpus());
+    limits.cpuset_mems = set(cpu.mems());
+}
+
+fn set_block_io(limits: &mut Limits, io: &LinuxBlockIo) {
+    limits.blkio_weight = io.weight().filter(|&weight| weight != 0);
+    limits.blkio_leaf_weight = io.leaf_weight().filter(|&weight| weight != 0);
+    let weight = |device: &LinuxWeightDevice| DeviceWeight {
+        major: device.major(),
+        minor: device.minor(),
+        weight: device.weight(),
+        leaf_weight: device.leaf_weight(),
+    };
+    limits.weights = io.weight_device().iter().flatten().map(weight).collect();
+    limits.read_bps = throttles(io.throttle_read_bps_device().as_deref());
+    limits.write_bps = throttles(io.throttle_write_bps_device().as_deref());
+    limits.read_iops = throttles(io.throttle_read_iops_device().as_deref());
+    limits.write_iops = throttles(io.throttle_write_iops_device().as_deref());
 }
 
 fn throttles(list: Option<&[LinuxThrottleDevice]>) -> Vec<Throttle> {
@@ -144,4 +186,78 @@ fn device_rule(rule: &LinuxDeviceCgroup) -> Result<DeviceRule, Failure> {
             mknod: access.contains('m'),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_resource_of_the_specification_becomes_a_limit() {
+        let resources = json!({
+            "memory": {
+                "limit": 1, "reservation": 2, "swap": 3, "kernel": 4, "kernelTCP": 5,
+                "swappiness": 6, "disableOOMKiller": false, "useHierarchy": true,
+                "checkBeforeUpdate": true,
+            },
+            "cpu": {
+                "shares": 7, "quota": 8, "period": 9, "burst": 10, "idle": 1,
+                "realtimeRuntime": 11, "realtimePeriod": 12, "cpus": "0", "mems": "1",
+            },
+            "pids": {"limit": 13},
+            "blockIO": {
+                "weight": 14, "leafWeight": 15,
+                "weightDevice": [{"major": 8, "minor": 0, "weight": 16, "leafWeight": 17}],
+                "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 18}],
+                "throttleWriteBpsDevice": [{"major": 8, "minor": 0, "rate": 19}],
+                "throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 20}],
+                "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 21}],
+            },
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 22}],
+            "network": {"classID": 23, "priorities": [{"name": "eth0", "priority": 24}]},
+            "rdma": {"mlx5_1": {"hcaHandles": 25}},
+            "unified": {"memory.high": "26"},
+        });
+        let resources: LinuxResources = serde_json::from_value(resources).expect("resources");
+        let throttle = |rate| vec![Throttle { major: 8, minor: 0, rate }];
+        let weight = DeviceWeight { major: 8, minor: 0, weight: Some(16), leaf_weight: Some(17) };
+        let rdma = Rdma { device: "mlx5_1".to_owned(), handles: Some(25), objects: None };
+        let wanted = Limits {
+            memory: Some(1),
+            memory_reservation: Some(2),
+            memory_swap: Some(3),
+            swappiness: Some(6),
+            oom_kill_disable: Some(false),
+            kernel_memory: Some(4),
+            kernel_tcp_memory: Some(5),
+            use_hierarchy: Some(true),
+            check_before_update: true,
+            cpu_shares: Some(7),
+            cpu_quota: Some(8),
+            cpu_period: Some(9),
+            cpu_burst: Some(10),
+            cpu_idle: Some(1),
+            cpu_rt_period: Some(12),
+            cpu_rt_runtime: Some(11),
+            cpuset_cpus: Some("0".to_owned()),
+            cpuset_mems: Some("1".to_owned()),
+            pids: Some(13),
+            blkio_weight: Some(14),
+            blkio_leaf_weight: Some(15),
+            weights: vec![weight],
+            read_bps: throttle(18),
+            write_bps: throttle(19),
+            read_iops: throttle(20),
+            write_iops: throttle(21),
+            hugepages: vec![Hugepages { size: "2MB".to_owned(), limit: 22 }],
+            rdma: vec![rdma],
+            network_class: Some(23),
+            network_priorities: vec![("eth0".to_owned(), 24)],
+            unified: vec![("memory.high".to_owned(), "26".to_owned())],
+        };
+        assert_eq!(limits(&resources), wanted);
+        assert_eq!(limits(&LinuxResources::default()), Limits::default());
+    }
 }

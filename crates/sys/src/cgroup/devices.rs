@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 
-use super::{Cgroup, write};
+use super::{Cgroup, write_file};
 
 /// A rule; a later one wins over an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub(super) fn apply(cgroup: &Cgroup, rules: &[DeviceRule]) -> io::Result<()> {
     for rule in effective(rules) {
         let file = dir.join(if rule.allow { "devices.allow" } else { "devices.deny" });
         let total = rule.is_total();
-        write(&file, &if total { "a".to_owned() } else { rule.to_string() })?;
+        write_file(&file, &if total { "a".to_owned() } else { rule.to_string() })?;
     }
     Ok(())
 }

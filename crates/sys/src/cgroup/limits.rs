@@ -1,9 +1,4 @@
-//! Limits as plain numbers, and how each version of the hierarchy takes them.
-
-use std::io;
-use std::path::Path;
-
-use super::{Cgroup, read, write};
+//! Limits as plain numbers, in the words of the runtime specification.
 
 /// What a cgroup may use. Absent: left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +12,15 @@ pub struct Limits {
     /// 0 to 100 (version 1 only).
     pub swappiness: Option<u64>,
     /// Processes wait instead of being killed (version 1 only).
-    pub oom_kill_disable: bool,
+    pub oom_kill_disable: Option<bool>,
+    /// Bytes of kernel memory (version 1 only, gone since Linux 5.16).
+    pub kernel_memory: Option<i64>,
+    /// Bytes of kernel memory for TCP's buffers (version 1 only).
+    pub kernel_tcp_memory: Option<i64>,
+    /// What cgroups below use counts here; version 2 does so always.
+    pub use_hierarchy: Option<bool>,
+    /// Refuse a memory limit that is below what is used already.
+    pub check_before_update: bool,
     /// Relative weight, 2 to 262144, 1024 being usual.
     pub cpu_shares: Option<u64>,
     /// Microseconds per period; -1 unlimited.
@@ -28,6 +31,10 @@ pub struct Limits {
     pub cpu_burst: Option<u64>,
     /// `SCHED_IDLE` for the whole group (1) or not (0).
     pub cpu_idle: Option<i64>,
+    /// Length of the realtime period in microseconds (version 1 only).
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds per realtime period (version 1 only).
+    pub cpu_rt_runtime: Option<i64>,
     /// Processors, as `0-2,4`.
     pub cpuset_cpus: Option<String>,
     /// Memory nodes, as `0-2,4`.
@@ -36,6 +43,10 @@ pub struct Limits {
     pub pids: Option<i64>,
     /// Relative weight, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// The same for the group's own tasks against those of groups below (version 1 only).
+    pub blkio_leaf_weight: Option<u16>,
+    /// Relative weights on single devices.
+    pub weights: Vec<DeviceWeight>,
     /// Read bytes per second.
     pub read_bps: Vec<Throttle>,
     /// Written bytes per second.
@@ -46,6 +57,12 @@ pub struct Limits {
     pub write_iops: Vec<Throttle>,
     /// Huge pages.
     pub hugepages: Vec<Hugepages>,
+    /// Devices for remote direct memory access.
+    pub rdma: Vec<Rdma>,
+    /// Class of the network packets that are sent (version 1 only).
+    pub network_class: Option<u32>,
+    /// Priorities of the packets sent through single interfaces (version 1 only).
+    pub network_priorities: Vec<(String, u32)>,
     /// Files of the unified hierarchy and what is written to them.
     pub unified: Vec<(String, String)>,
 }
@@ -70,196 +87,26 @@ pub struct Hugepages {
     pub limit: i64,
 }
 
-pub(super) fn apply_v1(cgroup: &Cgroup, limits: &Limits) -> io::Result<()> {
-    let set = Files { cgroup };
-    apply_memory_v1(&set, limits)?;
-    set.optional("cpu", "cpu.shares", limits.cpu_shares)?;
-    // The period first: a quota below the old period's hundredth would be refused.
-    set.optional("cpu", "cpu.cfs_period_us", limits.cpu_period)?;
-    set.optional("cpu", "cpu.cfs_quota_us", limits.cpu_quota)?;
-    set.optional("cpu", "cpu.cfs_burst_us", limits.cpu_burst)?;
-    set.optional("cpu", "cpu.idle", limits.cpu_idle)?;
-    set.optional("cpuset", "cpuset.cpus", limits.cpuset_cpus.as_deref())?;
-    set.optional("cpuset", "cpuset.mems", limits.cpuset_mems.as_deref())?;
-    set.optional("pids", "pids.max", limits.pids.map(maximum))?;
-    apply_weight(&set, "blkio", "blkio.bfq.weight", "blkio.weight", limits.blkio_weight)?;
-    for (file, throttles) in [
-        ("blkio.throttle.read_bps_device", &limits.read_bps),
-        ("blkio.throttle.write_bps_device", &limits.write_bps),
-        ("blkio.throttle.read_iops_device", &limits.read_iops),
-        ("blkio.throttle.write_iops_device", &limits.write_iops),
-    ] {
-        for Throttle { major, minor, rate } in throttles {
-            set.value("blkio", file, &format!("{major}:{minor} {rate}"))?;
-        }
-    }
-    for page in &limits.hugepages {
-        let file = format!("hugetlb.{}.limit_in_bytes", page.size);
-        set.value("hugetlb", &file, &page.limit.to_string())?;
-    }
-    Ok(())
+/// Weights on one block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceWeight {
+    /// Device number, major part.
+    pub major: i64,
+    /// Device number, minor part.
+    pub minor: i64,
+    /// 10 to 1000.
+    pub weight: Option<u16>,
+    /// 10 to 1000, for the group's own tasks (version 1 only).
+    pub leaf_weight: Option<u16>,
 }
 
-fn apply_memory_v1(set: &Files<'_>, limits: &Limits) -> io::Result<()> {
-    const LIMIT: &str = "memory.limit_in_bytes";
-    const BOTH: &str = "memory.memsw.limit_in_bytes";
-    let Some(dir) = set.cgroup.directory("memory") else {
-        return set.optional("memory", LIMIT, limits.memory.filter(|&limit| limit > 0));
-    };
-    // Without swap accounting there is nothing to limit.
-    let both = limits.memory_swap.filter(|_| dir.join(BOTH).exists());
-    // The kernel wants memory <= memory + swap at every moment.
-    let grows = match both {
-        None => false,
-        Some(-1) => true,
-        Some(both) => read(&dir.join(BOTH))?.trim().parse::<i64>().is_ok_and(|now| both > now),
-    };
-    if grows {
-        set.optional("memory", BOTH, both)?;
-    }
-    set.optional("memory", LIMIT, limits.memory)?;
-    if !grows {
-        set.optional("memory", BOTH, both)?;
-    }
-    set.optional("memory", "memory.soft_limit_in_bytes", limits.memory_reservation)?;
-    set.optional("memory", "memory.swappiness", limits.swappiness)?;
-    if limits.oom_kill_disable {
-        set.value("memory", "memory.oom_control", "1")?;
-    }
-    Ok(())
-}
-
-pub(super) fn apply_v2(cgroup: &Cgroup, limits: &Limits) -> io::Result<()> {
-    let set = Files { cgroup };
-    set.optional("memory", "memory.max", limits.memory.map(unlimited_below_zero))?;
-    set.optional("memory", "memory.low", limits.memory_reservation.map(unlimited_below_zero))?;
-    if let Some(swap) = swap_v2(limits) {
-        let absent = cgroup.directory("memory").is_some_and(|dir| !has(dir, "memory.swap.max"));
-        if !absent {
-            set.value("memory", "memory.swap.max", &swap)?;
-        }
-    }
-    set.optional("cpu", "cpu.weight", limits.cpu_shares.filter(|&n| n > 0).map(cpu_weight))?;
-    if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
-        const DEFAULT_PERIOD: u64 = 100_000;
-        let quota = limits.cpu_quota.filter(|&quota| quota > 0).map_or(-1, |quota| quota);
-        let period = limits.cpu_period.unwrap_or(DEFAULT_PERIOD);
-        set.value("cpu", "cpu.max", &format!("{} {period}", unlimited_below_zero(quota)))?;
-    }
-    set.optional("cpu", "cpu.max.burst", limits.cpu_burst)?;
-    set.optional("cpu", "cpu.idle", limits.cpu_idle)?;
-    set.optional("cpuset", "cpuset.cpus", limits.cpuset_cpus.as_deref())?;
-    set.optional("cpuset", "cpuset.mems", limits.cpuset_mems.as_deref())?;
-    set.optional("pids", "pids.max", limits.pids.map(maximum))?;
-    apply_weight(&set, "io", "io.bfq.weight", "io.weight", limits.blkio_weight)?;
-    for (key, throttles) in [
-        ("rbps", &limits.read_bps),
-        ("wbps", &limits.write_bps),
-        ("riops", &limits.read_iops),
-        ("wiops", &limits.write_iops),
-    ] {
-        for Throttle { major, minor, rate } in throttles {
-            set.value("io", "io.max", &format!("{major}:{minor} {key}={rate}"))?;
-        }
-    }
-    for page in &limits.hugepages {
-        set.value("hugetlb", &format!("hugetlb.{}.max", page.size), &page.limit.to_string())?;
-    }
-    for (file, value) in &limits.unified {
-        if file.contains('/') {
-            let text = format!("invalid cgroup file name {file:?}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        set.value("unified", file, value)?;
-    }
-    Ok(())
-}
-
-/// The same 10..1000 for the BFQ scheduler, or stretched to 1..10000 for `io.weight`.
-fn apply_weight(
-    set: &Files<'_>,
-    controller: &str,
-    bfq: &str,
-    plain: &str,
-    weight: Option<u16>,
-) -> io::Result<()> {
-    let Some(weight) = weight.filter(|&weight| weight > 0) else { return Ok(()) };
-    if set.cgroup.directory(controller).is_some_and(|dir| has(dir, bfq)) {
-        return set.value(controller, bfq, &weight.to_string());
-    }
-    let stretched = 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990;
-    let value = if set.cgroup.is_v2() { stretched } else { weight.into() };
-    set.value(controller, plain, &value.to_string())
-}
-
-/// What is left for swap when `memory_swap` counts both.
-fn swap_v2(limits: &Limits) -> Option<String> {
-    match (limits.memory_swap?, limits.memory) {
-        (-1, _) => Some("max".to_owned()),
-        (0, _) => None,
-        (both, Some(memory)) if memory > 0 => Some((both - memory).max(0).to_string()),
-        (both, _) => Some(both.to_string()),
-    }
-}
-
-/// 2..262144 onto 1..10000.
-fn cpu_weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
-}
-
-fn unlimited_below_zero(value: i64) -> String {
-    if value < 0 { "max".to_owned() } else { value.to_string() }
-}
-
-fn maximum(value: i64) -> String {
-    if value <= 0 { "max".to_owned() } else { value.to_string() }
-}
-
-fn has(dir: &Path, file: &str) -> bool {
-    dir.join(file).exists()
-}
-
-struct Files<'a> {
-    cgroup: &'a Cgroup,
-}
-
-impl Files<'_> {
-    fn optional(
-        &self,
-        controller: &str,
-        file: &str,
-        value: Option<impl ToString>,
-    ) -> io::Result<()> {
-        value.map_or(Ok(()), |value| self.value(controller, file, &value.to_string()))
-    }
-
-    fn value(&self, controller: &str, file: &str, value: &str) -> io::Result<()> {
-        let dir = self.cgroup.directory(controller).ok_or_else(|| {
-            let text = format!("set {file}: the kernel has no {controller} cgroup controller");
-            io::Error::new(io::ErrorKind::Unsupported, text)
-        })?;
-        write(&dir.join(file), value)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn swap_is_what_memory_leaves_of_both() {
-        let swap =
-            |memory, memory_swap| swap_v2(&Limits { memory, memory_swap, ..Limits::default() });
-        assert_eq!(swap(Some(100), Some(150)).as_deref(), Some("50"));
-        assert_eq!(swap(Some(100), Some(100)).as_deref(), Some("0"));
-        assert_eq!(swap(Some(100), Some(-1)).as_deref(), Some("max"));
-        assert_eq!(swap(Some(100), None), None);
-    }
-
-    #[test]
-    fn shares_span_the_whole_range_of_weights() {
-        assert_eq!(cpu_weight(2), 1);
-        assert_eq!(cpu_weight(1024), 39);
-        assert_eq!(cpu_weight(262_144), 10_000);
-    }
+/// Limits on one device for remote direct memory access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rdma {
+    /// The device.
+    pub device: String,
+    /// Open handles; absent: any number.
+    pub handles: Option<u32>,
+    /// Objects; absent: any number.
+    pub objects: Option<u32>,
 }

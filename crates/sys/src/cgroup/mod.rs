@@ -6,20 +6,37 @@
 
 mod device_program;
 mod devices;
+mod error;
 mod layout;
 mod limits;
+mod oom;
+mod processes;
 mod stats;
+mod stats_v1;
+mod stats_v2;
+mod writes;
+mod writes_v1;
+mod writes_v2;
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub use devices::{Access, DeviceKind, DeviceRule};
+pub use error::FileError;
 pub use layout::{Hierarchy, Layout};
-pub use limits::{Hugepages, Limits, Throttle};
-pub use stats::{BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats};
+pub use limits::{DeviceWeight, Hugepages, Limits, Rdma, Throttle};
+pub use oom::OomWatch;
+pub use stats::{
+    BlkioEntry, CpuStats, HugepageStats, MemoryAmount, MemoryStats, PidsStats, Pressure,
+    PressureLine, RdmaStats, Stats,
+};
+pub use writes_v2::{cpu_weight, io_weight};
+
+use error::{about, explained};
 
 /// How long removal and freezing wait for the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,15 +56,7 @@ impl Cgroup {
     /// # Errors
     /// `InvalidInput` for the root itself and for a path with `..`.
     pub fn open(layout: &Layout, path: &str) -> io::Result<Self> {
-        let relative: PathBuf = Path::new(path)
-            .components()
-            .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
-            .collect();
-        let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
-        if relative.as_os_str().is_empty() || !plain {
-            let text = format!("invalid cgroup path {path:?}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+        let relative = plain_path(path)?;
         let v1 = layout.v1().iter().map(|hierarchy| Hierarchy {
             controllers: hierarchy.controllers.clone(),
             mount: hierarchy.mount.join(&relative),
@@ -87,6 +96,49 @@ impl Cgroup {
             unified_root: layout.unified().map(Path::to_owned),
             v2: layout.is_v2(),
         })
+    }
+
+    /// Names the cgroup `path` as runc takes a relative path: below the caller's own cgroup with
+    /// version 1, beside it with version 2, where a cgroup with processes can't hand controllers down.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty path and one with `..`.
+    pub fn below_own(layout: &Layout, path: &str) -> io::Result<Self> {
+        let relative = plain_path(path)?;
+        let own = Self::of_process(layout, rustix::process::getpid().as_raw_pid())?;
+        let v1 = own.v1.into_iter().map(|Hierarchy { controllers, mount }| Hierarchy {
+            controllers,
+            mount: mount.join(&relative),
+        });
+        let v1 = v1.collect();
+        let root = own.unified_root.as_deref();
+        let unified = own.unified.map(|dir| {
+            let above = if own.v2 && Some(dir.as_path()) != root { dir.parent() } else { None };
+            above.unwrap_or(&dir).join(&relative)
+        });
+        Ok(Self { v1, unified, ..own })
+    }
+
+    /// The directories by which [`Cgroup::from_paths`] finds it again: hierarchy (its controllers, or
+    /// nothing for the unified one) and path.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let v1 = self.v1.iter().map(|dir| (dir.controllers.join(","), dir.mount.clone()));
+        v1.chain(self.unified.iter().map(|dir| (String::new(), dir.clone()))).collect()
+    }
+
+    /// The cgroup that [`Cgroup::paths`] described.
+    pub fn from_paths(layout: &Layout, paths: &BTreeMap<String, PathBuf>) -> Self {
+        let v1 = layout.v1().iter().filter_map(|hierarchy| {
+            let controllers = hierarchy.controllers.clone();
+            let mount = paths.get(&controllers.join(","))?.clone();
+            Some(Hierarchy { controllers, mount })
+        });
+        Self {
+            v1: v1.collect(),
+            unified: paths.get("").cloned(),
+            unified_root: layout.unified().map(Path::to_owned),
+            v2: layout.is_v2(),
+        }
     }
 
     /// The cgroup's directory that has `controller`, whichever version.
@@ -146,110 +198,6 @@ impl Cgroup {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Moves process `pid` into it, with all its threads.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process is gone.
-    pub fn add(&self, pid: i32) -> io::Result<()> {
-        self.directories().try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
-    }
-
-    /// The version 1 files through which a single-threaded process joins by writing `0`.
-    ///
-    /// # Errors
-    /// `NotFound` when the cgroup doesn't exist.
-    pub fn join_files(&self) -> io::Result<Vec<File>> {
-        let open = |dir: &Hierarchy| {
-            let path = dir.mount.join("tasks");
-            OpenOptions::new().write(true).open(&path).map_err(|e| about(e, "open", &path))
-        };
-        self.v1.iter().map(open).collect()
-    }
-
-    /// Stops all its processes and waits until they are.
-    ///
-    /// # Errors
-    /// `TimedOut` when they don't stop in 5 s; they run on then.
-    pub fn freeze(&self) -> io::Result<()> {
-        let (file, value) = self.freezer("FROZEN", "1")?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            write(&file, value)?;
-            if self.is_frozen()? {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                self.thaw()?;
-                return Err(about(io::ErrorKind::TimedOut.into(), "freeze", &file));
-            }
-            sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Lets its processes run again.
-    ///
-    /// # Errors
-    /// `NotFound` when the cgroup doesn't exist.
-    pub fn thaw(&self) -> io::Result<()> {
-        let (file, value) = self.freezer("THAWED", "0")?;
-        write(&file, value)
-    }
-
-    /// Whether all its processes are stopped.
-    ///
-    /// # Errors
-    /// `NotFound` when the cgroup doesn't exist.
-    pub fn is_frozen(&self) -> io::Result<bool> {
-        let (file, _) = self.freezer("", "")?;
-        if self.v2 {
-            let events = read(&file.with_file_name("cgroup.events"))?;
-            return Ok(events.lines().any(|line| line == "frozen 1"));
-        }
-        Ok(read(&file)?.trim() == "FROZEN")
-    }
-
-    /// Pids of its processes, those of cgroups below included.
-    ///
-    /// # Errors
-    /// What reading says; a cgroup that doesn't exist has none.
-    pub fn procs(&self) -> io::Result<Vec<i32>> {
-        let dir = self.directory("pids").or_else(|| self.directories().next());
-        let mut pids = Vec::new();
-        if let Some(dir) = dir {
-            collect_procs(dir, &mut pids)?;
-        }
-        Ok(pids)
-    }
-
-    /// Sends SIGKILL to all its processes, those that are being forked meanwhile included.
-    ///
-    /// # Errors
-    /// What reading says.
-    pub fn kill_all(&self) -> io::Result<()> {
-        if let (true, Some(dir)) = (self.v2, &self.unified) {
-            // Linux 5.14; older kernels get the loop.
-            if write(&dir.join("cgroup.kill"), "1").is_ok() {
-                return Ok(());
-            }
-        }
-        const ROUNDS: u32 = 16;
-        for _ in 0..ROUNDS {
-            let pids = self.procs()?;
-            if pids.is_empty() {
-                break;
-            }
-            for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
-                // Gone already is what was wanted.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-        // A frozen version 1 process only dies when it is thawed.
-        if self.v2 || self.directory("freezer").is_none_or(|dir| !dir.exists()) {
-            return Ok(());
-        }
-        self.thaw()
-    }
-
     /// How many of its processes the OOM killer has killed.
     ///
     /// # Errors
@@ -265,7 +213,47 @@ impl Cgroup {
     /// # Errors
     /// What the kernel says to a value, with the file's name.
     pub fn apply(&self, limits: &Limits) -> io::Result<()> {
-        if self.v2 { limits::apply_v2(self, limits) } else { limits::apply_v1(self, limits) }
+        let present = |controller: &'static str, file: &str| {
+            fs::read_to_string(self.directory(controller)?.join(file)).ok()
+        };
+        let list = writes::plan(limits, self.v2, &present)?;
+        list.iter().try_for_each(|write| self.set(write))
+    }
+
+    fn set(&self, writes::Write { controller, file, value }: &writes::Write) -> io::Result<()> {
+        let Some(dir) = self.directory(controller) else {
+            // Where nothing counts there is no limit to be lifted.
+            if matches!(value.as_str(), "-1" | "max") {
+                return Ok(());
+            }
+            let text = format!("set {file}: the kernel has no {controller} cgroup controller");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        };
+        let path = dir.join(file);
+        open_and_write(&path, value).map_err(|error| {
+            let hint = self.hint(controller, dir, &error);
+            explained(error, &format!("write {value:?} to"), &path, &hint)
+        })
+    }
+
+    /// What the kernel's number alone doesn't tell.
+    fn hint(&self, controller: &str, dir: &Path, error: &io::Error) -> String {
+        let content = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+        match error.raw_os_error() {
+            Some(libc::ENOENT) if self.v2 && controller != "unified" => {
+                let enabled = content("cgroup.controllers");
+                if enabled.split_whitespace().any(|name| name == controller) {
+                    return "the kernel has no such limit".to_owned();
+                }
+                format!("the {controller} controller is not available to this cgroup")
+            }
+            Some(libc::ENOENT) => "the kernel has no such limit".to_owned(),
+            Some(libc::EBUSY) if controller == "memory" => {
+                let usage = content("memory.usage_in_bytes");
+                format!("{} bytes are in use and can't be reclaimed", usage.trim())
+            }
+            _ => String::new(),
+        }
     }
 
     /// Attaches `rules` to its directory of the unified hierarchy as a program, as version 2 does it.
@@ -301,13 +289,20 @@ impl Cgroup {
     fn directories(&self) -> impl Iterator<Item = &Path> {
         self.v1.iter().map(|dir| dir.mount.as_path()).chain(self.unified.as_deref())
     }
+}
 
-    fn freezer<'v>(&self, v1: &'v str, v2: &'v str) -> io::Result<(PathBuf, &'v str)> {
-        let dir = self.directory("freezer").ok_or_else(|| {
-            io::Error::new(io::ErrorKind::Unsupported, "no freezer cgroup controller")
-        })?;
-        Ok(if self.v2 { (dir.join("cgroup.freeze"), v2) } else { (dir.join("freezer.state"), v1) })
+/// `path` without its leading slash; nothing in it leads elsewhere.
+fn plain_path(path: &str) -> io::Result<PathBuf> {
+    let relative: PathBuf = Path::new(path)
+        .components()
+        .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
+        .collect();
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    if relative.as_os_str().is_empty() || !plain {
+        let text = format!("invalid cgroup path {path:?}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
+    Ok(relative)
 }
 
 /// `mkdir -p`, calling `made` for every directory that was created, outermost first.
@@ -334,7 +329,7 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let present = read(&dir.join(file))?;
         if present.trim().is_empty() {
-            write(&dir.join(file), read(&parent.join(file))?.trim())?;
+            write_file(&dir.join(file), read(&parent.join(file))?.trim())?;
         }
     }
     Ok(())
@@ -344,14 +339,19 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 /// `cpu`) is missed where its limit is set.
 fn delegate(root: &Path, dir: &Path) -> io::Result<()> {
     let relative = dir.strip_prefix(root).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let available = read(&root.join("cgroup.controllers"))?;
-    let wanted: Vec<String> = available.split_whitespace().map(|name| format!("+{name}")).collect();
     let mut ancestor = root.to_owned();
     for part in relative.components() {
         let control = ancestor.join("cgroup.subtree_control");
-        if write(&control, &wanted.join(" ")).is_err() {
-            for controller in &wanted {
-                let _ = write(&control, controller);
+        let enabled = read(&control)?;
+        let available = read(&ancestor.join("cgroup.controllers"))?;
+        let missing: Vec<String> = available
+            .split_whitespace()
+            .filter(|name| !enabled.split_whitespace().any(|enabled| enabled == *name))
+            .map(|name| format!("+{name}"))
+            .collect();
+        if !missing.is_empty() && write_file(&control, &missing.join(" ")).is_err() {
+            for controller in &missing {
+                let _ = write_file(&control, controller);
             }
         }
         ancestor.push(part);
@@ -377,17 +377,6 @@ fn remove_all(dir: &Path, deadline: Instant) -> io::Result<()> {
     }
 }
 
-fn collect_procs(dir: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
-    let text = match fs::read_to_string(dir.join("cgroup.procs")) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
-            return Ok(());
-        }
-        other => other?,
-    };
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    subdirectories(dir)?.iter().try_for_each(|child| collect_procs(child, pids))
-}
-
 fn subdirectories(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(dir) {
@@ -407,18 +396,12 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path).map_err(|error| about(error, "read", path))
 }
 
-fn write(path: &Path, value: &str) -> io::Result<()> {
-    // No O_CREAT, which cgroup file systems refuse with a misleading EACCES.
-    let result = OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
-    result.map_err(|error| about(error, &format!("write {value:?} to"), path))
+fn write_file(path: &Path, value: &str) -> io::Result<()> {
+    open_and_write(path, value).map_err(|error| about(error, &format!("write {value:?} to"), path))
 }
 
-/// Names the operation and the file, keeping the kind.
-fn about(error: io::Error, operation: &str, path: &Path) -> io::Error {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    io::Error::new(error.kind(), format!("{operation} {}: {text}", path.display()))
+fn open_and_write(path: &Path, value: &str) -> io::Result<()> {
+    // No O_CREAT, which cgroup file systems refuse with a misleading EACCES.
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    io::Write::write_all(&mut file, value.as_bytes())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::{Cgroup, read};
+use super::{Cgroup, read, stats_v1, stats_v2};
 
 /// Counters of one cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub struct Stats {
     pub pids: PidsStats,
     /// Bytes read from and written to block devices.
     pub blkio_bytes: Vec<BlkioEntry>,
+    /// Reads from and writes to block devices.
+    pub blkio_operations: Vec<BlkioEntry>,
+    /// How long processes waited for block devices; absent when the kernel doesn't say.
+    pub blkio_pressure: Option<Pressure>,
+    /// Huge pages by size (`2MB`).
+    pub hugepages: BTreeMap<String, HugepageStats>,
+    /// Devices for remote direct memory access by name.
+    pub rdma: BTreeMap<String, RdmaStats>,
 }
 
 /// Processor time in nanoseconds.
@@ -36,6 +44,12 @@ pub struct CpuStats {
     pub throttled_periods: u64,
     /// How long it was stopped for that.
     pub throttled_time: u64,
+    /// Periods in which it used what it had saved up.
+    pub bursts: u64,
+    /// How long it ran beyond its quota thereby.
+    pub burst_time: u64,
+    /// How long processes waited for a processor; absent when the kernel doesn't say.
+    pub pressure: Option<Pressure>,
 }
 
 /// Memory in bytes.
@@ -51,6 +65,71 @@ pub struct MemoryStats {
     pub failcnt: u64,
     /// `memory.stat`.
     pub stat: BTreeMap<String, u64>,
+    /// Memory and swap together with version 1, swap alone with version 2.
+    pub swap: MemoryAmount,
+    /// The kernel's own for the processes (version 1 only).
+    pub kernel: MemoryAmount,
+    /// TCP's buffers (version 1 only).
+    pub kernel_tcp: MemoryAmount,
+    /// How often the OOM killer killed a process.
+    pub oom_kills: u64,
+    /// How long processes waited for memory; absent when the kernel doesn't say.
+    pub pressure: Option<Pressure>,
+}
+
+/// One kind of memory in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryAmount {
+    /// Now.
+    pub usage: u64,
+    /// The most there was; 0 when the kernel doesn't say.
+    pub max_usage: u64,
+    /// The limit; `u64::MAX` when there is none.
+    pub limit: u64,
+    /// How often the limit was hit.
+    pub failcnt: u64,
+}
+
+/// Huge pages of one size, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HugepageStats {
+    /// Now.
+    pub usage: u64,
+    /// The most there was; 0 when the kernel doesn't say.
+    pub max_usage: u64,
+    /// How often the limit was hit.
+    pub failcnt: u64,
+}
+
+/// What is used of a device for remote direct memory access.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RdmaStats {
+    /// Open handles.
+    pub handles: u64,
+    /// Objects.
+    pub objects: u64,
+}
+
+/// Pressure stall information.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Some processes waited.
+    pub some: PressureLine,
+    /// All processes waited at once.
+    pub full: PressureLine,
+}
+
+/// Shares of time in hundredths of a percent, and a sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PressureLine {
+    /// Over the last 10 seconds.
+    pub avg10: u32,
+    /// Over the last minute.
+    pub avg60: u32,
+    /// Over the last five minutes.
+    pub avg300: u32,
+    /// Altogether, in microseconds.
+    pub total: u64,
 }
 
 /// Number of tasks.
@@ -76,117 +155,7 @@ pub struct BlkioEntry {
 }
 
 pub(super) fn read_stats(cgroup: &Cgroup) -> io::Result<Stats> {
-    if cgroup.is_v2() { stats_v2(cgroup) } else { stats_v1(cgroup) }
-}
-
-fn stats_v1(cgroup: &Cgroup) -> io::Result<Stats> {
-    // Controllers that the kernel lacks count nothing.
-    let mut stats = Stats::default();
-    if let Some(dir) = cgroup.directory("cpuacct") {
-        const NANOSECONDS_PER_TICK: u64 = 10_000_000;
-        let ticks = read(&dir.join("cpuacct.stat"))?;
-        let part = |key| number_after(&ticks, key).unwrap_or(0) * NANOSECONDS_PER_TICK;
-        stats.cpu.usage = number(&dir.join("cpuacct.usage"))?;
-        stats.cpu.per_cpu = numbers(&read(&dir.join("cpuacct.usage_percpu"))?);
-        (stats.cpu.user, stats.cpu.system) = (part("user"), part("system"));
-    }
-    if let Some(dir) = cgroup.directory("cpu") {
-        let text = read(&dir.join("cpu.stat"))?;
-        stats.cpu.periods = number_after(&text, "nr_periods").unwrap_or(0);
-        stats.cpu.throttled_periods = number_after(&text, "nr_throttled").unwrap_or(0);
-        stats.cpu.throttled_time = number_after(&text, "throttled_time").unwrap_or(0);
-    }
-    if let Some(dir) = cgroup.directory("memory") {
-        /// What version 1 shows for no limit: the largest number of whole pages.
-        const NO_LIMIT: u64 = 0x7fff_ffff_ffff_f000;
-        let limit = number(&dir.join("memory.limit_in_bytes"))?;
-        stats.memory = MemoryStats {
-            usage: number(&dir.join("memory.usage_in_bytes"))?,
-            max_usage: number(&dir.join("memory.max_usage_in_bytes"))?,
-            limit: if limit >= NO_LIMIT { u64::MAX } else { limit },
-            failcnt: number(&dir.join("memory.failcnt"))?,
-            stat: table(&read(&dir.join("memory.stat"))?),
-        };
-    }
-    if let Some(dir) = cgroup.directory("pids") {
-        stats.pids = pids(dir)?;
-    }
-    if let Some(dir) = cgroup.directory("blkio") {
-        let bfq = dir.join("blkio.bfq.io_service_bytes_recursive");
-        let throttle = dir.join("blkio.throttle.io_service_bytes_recursive");
-        let mut text = read(&bfq).unwrap_or_default();
-        // BFQ's file only has a total line unless that scheduler is in use.
-        if text.lines().count() <= 1 {
-            text = read(&throttle).unwrap_or_default();
-        }
-        stats.blkio_bytes = text.lines().filter_map(blkio_v1).collect();
-    }
-    Ok(stats)
-}
-
-fn stats_v2(cgroup: &Cgroup) -> io::Result<Stats> {
-    let dir = cgroup.unified_directory().ok_or(io::ErrorKind::NotFound)?;
-    const NANOSECONDS: u64 = 1000;
-    let cpu = read(&dir.join("cpu.stat"))?;
-    let value = |key| number_after(&cpu, key).unwrap_or(0);
-    let events = read(&dir.join("memory.events")).unwrap_or_default();
-    Ok(Stats {
-        cpu: CpuStats {
-            usage: value("usage_usec") * NANOSECONDS,
-            per_cpu: Vec::new(),
-            user: value("user_usec") * NANOSECONDS,
-            system: value("system_usec") * NANOSECONDS,
-            periods: value("nr_periods"),
-            throttled_periods: value("nr_throttled"),
-            throttled_time: value("throttled_usec") * NANOSECONDS,
-        },
-        memory: MemoryStats {
-            usage: number(&dir.join("memory.current")).unwrap_or(0),
-            max_usage: number(&dir.join("memory.peak")).unwrap_or(0),
-            limit: number(&dir.join("memory.max")).unwrap_or(u64::MAX),
-            failcnt: number_after(&events, "oom").unwrap_or(0),
-            stat: table(&read(&dir.join("memory.stat")).unwrap_or_default()),
-        },
-        pids: pids(dir).unwrap_or_default(),
-        blkio_bytes: blkio_v2(&read(&dir.join("io.stat")).unwrap_or_default()),
-    })
-}
-
-fn pids(dir: &Path) -> io::Result<PidsStats> {
-    let current = number(&dir.join("pids.current"))?;
-    let limit = read(&dir.join("pids.max"))?.trim().parse().ok();
-    Ok(PidsStats { current, limit })
-}
-
-/// `254:0 Read 4096`.
-fn blkio_v1(line: &str) -> Option<BlkioEntry> {
-    let mut words = line.split_whitespace();
-    let (major, minor) = words.next()?.split_once(':')?;
-    let operation = words.next()?.to_owned();
-    let value = words.next()?.parse().ok()?;
-    Some(BlkioEntry { major: major.parse().ok()?, minor: minor.parse().ok()?, operation, value })
-}
-
-/// `254:0 rbytes=4096 wbytes=0 rios=1 ...`.
-fn blkio_v2(text: &str) -> Vec<BlkioEntry> {
-    let mut entries = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let device = words.next().and_then(|device| device.split_once(':'));
-        let Some((Ok(major), Ok(minor))) = device.map(|(a, b)| (a.parse(), b.parse())) else {
-            continue;
-        };
-        for word in words {
-            let (operation, value) = match word.split_once('=') {
-                Some(("rbytes", value)) => ("read", value),
-                Some(("wbytes", value)) => ("write", value),
-                _ => continue,
-            };
-            let value = value.parse().unwrap_or(0);
-            entries.push(BlkioEntry { major, minor, operation: operation.to_owned(), value });
-        }
-    }
-    entries
+    if cgroup.is_v2() { stats_v2::read_stats(cgroup) } else { stats_v1::read_stats(cgroup) }
 }
 
 /// The number behind `key` in `key number` lines.
@@ -197,7 +166,7 @@ pub(super) fn number_after(text: &str, key: &str) -> Option<u64> {
     })
 }
 
-fn table(text: &str) -> BTreeMap<String, u64> {
+pub(super) fn table(text: &str) -> BTreeMap<String, u64> {
     let pair = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.trim().parse().ok()?))
@@ -205,11 +174,11 @@ fn table(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(pair).collect()
 }
 
-fn numbers(text: &str) -> Vec<u64> {
+pub(super) fn numbers(text: &str) -> Vec<u64> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-fn number(path: &Path) -> io::Result<u64> {
+pub(super) fn number(path: &Path) -> io::Result<u64> {
     let text = read(path)?;
     text.trim().parse().map_err(|_| {
         let text = format!("read {}: not a number: {:?}", path.display(), text.trim());
@@ -217,24 +186,88 @@ fn number(path: &Path) -> io::Result<u64> {
     })
 }
 
+/// [`number`] of a file that not every kernel has.
+pub(super) fn optional_number(path: &Path) -> u64 {
+    read(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+pub(super) fn pids(dir: &Path) -> io::Result<PidsStats> {
+    let current = number(&dir.join("pids.current"))?;
+    let limit = read(&dir.join("pids.max"))?.trim().parse().ok();
+    Ok(PidsStats { current, limit })
+}
+
+/// `mlx5_0 hca_handle=2 hca_object=2000`; the file is the same in both versions.
+pub(super) fn rdma(cgroup: &Cgroup) -> BTreeMap<String, RdmaStats> {
+    let text = cgroup.directory("rdma").and_then(|dir| read(&dir.join("rdma.current")).ok());
+    text.unwrap_or_default().lines().filter_map(rdma_line).collect()
+}
+
+fn rdma_line(line: &str) -> Option<(String, RdmaStats)> {
+    let (device, values) = line.split_once(' ')?;
+    let value = |key| {
+        let words =
+            values.split(' ').find_map(|word| word.split_once('=').filter(|(k, _)| *k == key));
+        words.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+    };
+    let stats = RdmaStats { handles: value("hca_handle"), objects: value("hca_object") };
+    Some((device.to_owned(), stats))
+}
+
+/// The sizes of huge pages that have a file `hugetlb.<size><suffix>` in `dir`.
+pub(super) fn hugepage_sizes(dir: &Path, suffix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let size = |name: String| {
+        let size = name.strip_prefix("hugetlb.")?.strip_suffix(suffix)?;
+        (!size.contains('.')).then(|| size.to_owned())
+    };
+    entries.filter_map(|entry| size(entry.file_name().into_string().ok()?)).collect()
+}
+
+/// A pressure file, which is absent or unreadable where the kernel doesn't account for it.
+pub(super) fn pressure(path: &Path) -> Option<Pressure> {
+    Some(parse_pressure(&read(path).ok()?))
+}
+
+/// `some avg10=0.00 avg60=1.20 avg300=0.00 total=12`, and a line `full`.
+fn parse_pressure(text: &str) -> Pressure {
+    let line = |name: &str| {
+        let words = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let value = |key: &str| {
+            let find = |word: &'_ str| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+            words.split(' ').find_map(find).unwrap_or_default()
+        };
+        let percent = |key| value(key).replace('.', "").parse().unwrap_or(0);
+        PressureLine {
+            avg10: percent("avg10"),
+            avg60: percent("avg60"),
+            avg300: percent("avg300"),
+            total: value("total").parse().unwrap_or(0),
+        }
+    };
+    Pressure { some: line("some "), full: line("full ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_versions_of_transfer_counters_are_read() {
-        let entry = blkio_v1("254:0 Read 4096").expect("an entry");
-        assert_eq!((entry.major, entry.minor, entry.value), (254, 0, 4096));
-        assert_eq!(blkio_v1("Total 4096"), None);
-        let entries = blkio_v2("8:16 rbytes=1 wbytes=2 rios=3 wios=4\n");
-        assert_eq!(entries.len(), 2);
-        assert_eq!((entries[1].operation.as_str(), entries[1].value), ("write", 2));
-    }
 
     #[test]
     fn a_key_is_matched_whole() {
         let text = "oom 1\noom_kill 2\noom_group_kill 3\n";
         assert_eq!(number_after(text, "oom_kill"), Some(2));
         assert_eq!(number_after(text, "kill"), None);
+    }
+
+    #[test]
+    fn pressure_and_rdma_are_read() {
+        let text = "some avg10=1.05 avg60=0.20 avg300=0.00 total=4711\n\
+                    full avg10=0.00 avg60=0.00 avg300=12.34 total=8\n";
+        let pressure = parse_pressure(text);
+        assert_eq!((pressure.some.avg10, pressure.some.avg60), (105, 20));
+        assert_eq!((pressure.some.total, pressure.full.total), (4711, 8));
+        assert_eq!(pressure.full.avg300, 1234);
+        let (device, stats) = rdma_line("mlx5_0 hca_handle=2 hca_object=2000").expect("a line");
+        assert_eq!((device.as_str(), stats.handles, stats.objects), ("mlx5_0", 2, 2000));
     }
 }
