@@ -14,8 +14,10 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::init::{connect_stdio, join_cgroups};
+use crate::labels;
 use crate::parent::{PidNamespace, kill_and_reap, open_unified, report, set_oom_score};
-use crate::plan::ProcessPlan;
+use crate::plan::{Domain, ProcessPlan};
+use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::request::{Created, ExecRequest, StartHandle, Stdio};
 use crate::rootfs::{self, Tree};
@@ -30,11 +32,12 @@ use crate::state::State;
 pub fn exec(request: &ExecRequest<'_>) -> Result<Created, Failure> {
     let state = State::load(request.root, request.id)?;
     let plan = ProcessPlan::new(&request.process)?;
+    labels::check(&plan, None)?;
     let filter = request.seccomp.map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
     let target = Target::open(&state)?;
     let prefix = || "unable to start container process".to_owned();
-    start(request, &plan, filter.as_ref(), &target).wrap(prefix)
+    start(request, &plan, &state.domain, filter.as_ref(), &target).wrap(prefix)
 }
 
 /// The container to be entered.
@@ -89,6 +92,7 @@ fn foreign_namespaces(pid: i32) -> Result<u64, Failure> {
 fn start(
     request: &ExecRequest<'_>,
     plan: &ProcessPlan,
+    domain: &Domain,
     filter: Option<&Filter>,
     target: &Target,
 ) -> Result<Created, Failure> {
@@ -99,6 +103,7 @@ fn start(
     let guest = Guest {
         id: request.id,
         plan,
+        domain,
         channel: channel.as_fd(),
         stdio: &request.stdio,
         pidfd: target.pidfd.as_fd(),
@@ -111,6 +116,7 @@ fn start(
         let _inside = (target.kinds & namespace::PID != 0)
             .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), request.id))
             .transpose()?;
+        let _elsewhere = Elsewhere::on(&plan.schedule.first_processors)?;
         clone3(0, unified.as_ref().map(OwnedFd::as_fd), || {
             // The child's copy would keep the channel open when the starter is gone.
             starter = None;
@@ -150,6 +156,7 @@ fn start(
 struct Guest<'a> {
     id: &'a str,
     plan: &'a ProcessPlan,
+    domain: &'a Domain,
     channel: BorrowedFd<'a>,
     stdio: &'a Stdio,
     pidfd: BorrowedFd<'a>,
@@ -164,6 +171,8 @@ impl Guest<'_> {
     fn run(&self) -> Result<Infallible, Failure> {
         process::hide()?;
         join_cgroups(self.cgroup_files)?;
+        set_processors(&self.plan.schedule.processors)?;
+        labels::apply(self.plan)?;
         if self.kinds != 0 {
             namespace::setns(self.pidfd, self.kinds).step("join", "the container's namespaces")?;
         }
@@ -181,6 +190,7 @@ impl Guest<'_> {
             channel: self.channel,
             filter: self.filter,
             console: console.as_ref(),
+            domain: self.domain,
             before: &|| Ok(()),
             runtime: self.runtime,
         };

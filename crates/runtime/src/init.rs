@@ -18,7 +18,8 @@ use rustix::thread::{Gid, Uid};
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::hooks::{self, HookSurroundings, Kind};
-use crate::plan::Plan;
+use crate::labels;
+use crate::plan::{Plan, Sysctl};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::procfs::Procfs;
 use crate::request::Stdio;
@@ -55,6 +56,7 @@ impl Init<'_> {
         join_cgroups(self.cgroup_files)?;
         self.enter_namespaces()?;
         self.become_mapped_root()?;
+        self.set_time_offsets()?;
         rustix::process::setsid().step("setsid", "")?;
         self.set_names()?;
         self.bring_loopback_up()?;
@@ -62,6 +64,7 @@ impl Init<'_> {
         let terminal = matches!(self.stdio, Stdio::Terminal);
         let (tree, console) = rootfs::build(self.plan, terminal)?;
         self.run_hooks_before_pivot()?;
+        labels::apply(&self.plan.process)?;
         rootfs::enter(self.plan, &tree)
             .wrap(|| "error jailing process inside rootfs".to_owned())?;
         drop(tree);
@@ -72,6 +75,7 @@ impl Init<'_> {
             channel: self.channel,
             filter: self.filter,
             console: console.as_ref(),
+            domain: &self.plan.domain,
             before: &|| self.run_start_hooks(),
             runtime: self.runtime,
         };
@@ -100,6 +104,17 @@ impl Init<'_> {
         let (uid, gid) = (Uid::ROOT, Gid::ROOT);
         rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", "0")?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", "0")
+    }
+
+    /// Makes the time namespace, which takes offsets only as long as nobody is in it, and enters it.
+    fn set_time_offsets(&self) -> Result<(), Failure> {
+        const OFFSETS: &str = "self/timens_offsets";
+        const CHILDREN: &str = "/proc/self/ns/time_for_children";
+        let Some(offsets) = &self.plan.time_offsets else { return Ok(()) };
+        namespace::unshare(namespace::TIME).step("unshare", "time namespace")?;
+        Procfs::open()?.write(OFFSETS, offsets.as_bytes()).step("write", OFFSETS)?;
+        let made = File::open(CHILDREN).step("open", CHILDREN)?;
+        namespace::setns(made.as_fd(), namespace::TIME).step("join", "time namespace")
     }
 
     /// Those outside of the container, which the parent runs; then those in its namespaces, which still
@@ -154,10 +169,10 @@ impl Init<'_> {
             return Ok(());
         }
         let procfs = Procfs::open()?;
-        for (key, value) in &self.plan.sysctls {
+        for Sysctl { path, value, .. } in &self.plan.sysctls {
             procfs
-                .write(&format!("sys/{key}"), value.as_bytes())
-                .step("write sysctl", format!("/proc/sys/{key}"))?;
+                .write(&format!("sys/{path}"), value.as_bytes())
+                .step("write sysctl", format!("/proc/sys/{path}"))?;
         }
         Ok(())
     }

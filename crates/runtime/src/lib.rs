@@ -10,6 +10,7 @@ mod exec;
 mod failure;
 pub mod hooks;
 mod init;
+mod labels;
 mod parent;
 pub mod plan;
 mod process;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,7 @@ use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::hooks::{HookSurroundings, Kind};
 use crate::init::{Entry, Init};
+use crate::labels;
 use crate::plan::{Host, IdMapping, Join, Plan};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
@@ -31,6 +33,7 @@ use crate::state::{self, State};
 pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     let host = probe()?;
     let plan = Plan::new(request.id, request.bundle, &request.spec, &host)?;
+    labels::check(&plan.process, plan.mount_label.as_deref())?;
     let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
     let mut undo = Undo::default();
@@ -161,9 +164,27 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<Entry>, Failure> {
     let open = |join: &Join| {
         let name = join.path.to_string_lossy().into_owned();
         let file = File::open(&join.path).step("open namespace", &name)?;
+        if join.kind == namespace::NETWORK {
+            refuse_host_sysctls(plan, &file)?;
+        }
         Ok(Entry { kind: join.kind, file: file.into(), name })
     };
     plan.namespaces.join.iter().map(open).collect()
+}
+
+/// A network namespace that is joined may be the host's own, whose settings are not the container's.
+fn refuse_host_sysctls(plan: &Plan, joined: &File) -> Result<(), Failure> {
+    const OWN: &str = "/proc/self/ns/net";
+    let Some(sysctl) = plan.sysctls.iter().find(|sysctl| sysctl.is_network()) else {
+        return Ok(());
+    };
+    let own = fs::metadata(OWN).step("stat", OWN)?;
+    let joined = joined.metadata().step("stat", "network namespace")?;
+    if (own.dev(), own.ino()) != (joined.dev(), joined.ino()) {
+        return Ok(());
+    }
+    let message = format!("sysctl {:?} not allowed in host network namespace", sysctl.name);
+    Err(text("config", &sysctl.name, message))
 }
 
 /// While it lives, children of this process are born in another pid namespace.
@@ -253,6 +274,7 @@ fn record(
         created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
         annotations: plan.annotations.clone(),
         hooks: plan.hooks.later(),
+        domain: plan.domain.clone(),
     })
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::failure::{self, Step, text};
 use crate::hooks::Hooks;
+use crate::plan::Domain;
 
 /// A container as its creator left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct State {
     /// Hooks that run after its start and after its end.
     #[serde(default)]
     pub hooks: Hooks,
+    /// What holds for its later processes, too.
+    #[serde(default)]
+    pub domain: Domain,
 }
 
 /// Where in its life a container is.
@@ -182,6 +186,7 @@ mod tests {
             created: 0,
             annotations: BTreeMap::new(),
             hooks: Hooks::default(),
+            domain: Domain::default(),
         };
         assert_eq!(container.status(), Status::Running);
         container.start_time += 1;

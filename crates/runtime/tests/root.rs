@@ -379,6 +379,7 @@ fn namespaces_can_be_joined_by_path() {
             "readlink /proc/self/ns/net; readlink /proc/self/ns/uts; echo $$; cat /proc/self/cgroup",
         ]);
         spec["hostname"] = json!("");
+        spec["linux"]["sysctl"] = json!({});
         spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "pid"}, {"type": "cgroup"},
             {"type": "network", "path": "/proc/self/ns/net"}, {"type": "uts", "path": "/proc/self/ns/uts"}]);
         let output = bundle.run(spec).expect("it runs");

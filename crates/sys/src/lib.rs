@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
+pub mod schedule;
 pub mod sealed;
 pub mod seccomp;
 pub mod signal;

@@ -3,25 +3,33 @@
 //! Whatever can be wrong with a configuration is found here, as a [`Failure`] of the stage `config`.
 //! A part of the specification that the runtime doesn't do is refused and never ignored.
 
+mod devices;
+mod domain;
 mod mounts;
 mod namespaces;
 mod process;
 mod resources;
+mod schedule;
+mod sysctl;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use davit_sys::cgroup::Layout;
-use davit_types::oci::runtime::{Linux, LinuxDevice, LinuxDeviceType, LinuxSeccomp, Spec};
+use davit_types::oci::runtime::{Linux, LinuxSeccomp, LinuxTimeOffset, Spec};
 
 use crate::Failure;
 use crate::failure;
 use crate::hooks::{Hooks, Subject};
 
+pub use devices::{Device, DeviceNode};
+pub use domain::{Domain, MemoryPolicy};
 pub use mounts::{CgroupMount, Mount, MountKind, Propagation};
 pub use namespaces::{IdMapping, Join, Namespaces};
 pub use process::{Capabilities, ProcessPlan, Rlimit};
 pub use resources::{CgroupPlan, limits};
+pub use schedule::Schedule;
+pub use sysctl::Sysctl;
 
 /// What the host offers, as far as decisions depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +69,14 @@ pub struct Plan {
     pub masked: Vec<PathBuf>,
     /// Paths made read-only.
     pub readonly: Vec<PathBuf>,
-    /// Files below `/proc/sys` and their content.
-    pub sysctls: Vec<(String, String)>,
+    /// Kernel settings.
+    pub sysctls: Vec<Sysctl>,
+    /// What is written to `timens_offsets` of a new time namespace.
+    pub time_offsets: Option<String>,
+    /// SELinux label of the container's file systems.
+    pub mount_label: Option<String>,
+    /// What holds for every process of the container.
+    pub domain: Domain,
     /// Host name.
     pub hostname: Option<String>,
     /// NIS domain name.
@@ -75,36 +89,6 @@ pub struct Plan {
     pub seccomp: Option<LinuxSeccomp>,
 }
 
-/// A device node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Where, in the container.
-    pub path: PathBuf,
-    /// What.
-    pub kind: DeviceNode,
-    /// Device number, major part.
-    pub major: u32,
-    /// Device number, minor part.
-    pub minor: u32,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-/// Kind of a device node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceNode {
-    /// Block device.
-    Block,
-    /// Character device.
-    Char,
-    /// Named pipe.
-    Fifo,
-}
-
 impl Plan {
     /// Decides what `spec` means on `host`.
     ///
@@ -112,8 +96,9 @@ impl Plan {
     /// The first thing in the configuration that is wrong or not supported.
     pub fn new(id: &str, bundle: &Path, spec: &Spec, host: &Host) -> Result<Self, Failure> {
         check_id(id)?;
+        check_version(spec.version())?;
         let linux = spec.linux().clone().unwrap_or_default();
-        refuse_unsupported(&linux)?;
+        refuse_unsupported(spec, &linux)?;
         let root =
             spec.root().as_ref().ok_or_else(|| config("root", "no root in the configuration"))?;
         let process = spec.process().as_ref();
@@ -142,12 +127,15 @@ impl Plan {
                 .map(root_propagation)
                 .transpose()?,
             devices: (!mounts.iter().any(Mount::replaces_dev))
-                .then(|| devices(&linux))
+                .then(|| devices::plan(&linux))
                 .transpose()?,
             mounts,
             masked: paths(linux.masked_paths().as_deref())?,
             readonly: paths(linux.readonly_paths().as_deref())?,
-            sysctls: sysctls(&linux, &namespaces)?,
+            sysctls: sysctl::plan(&linux, &namespaces)?,
+            time_offsets: time_offsets(&linux, &namespaces)?,
+            mount_label: linux.mount_label().clone().filter(|label| !label.is_empty()),
+            domain: Domain::new(&linux)?,
             hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
             cgroup,
@@ -197,21 +185,60 @@ pub(crate) fn check_id(id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refuse_unsupported(linux: &Linux) -> Result<(), Failure> {
+/// Only the first major version is known; its later minor versions add what older readers may ignore.
+fn check_version(version: &str) -> Result<(), Failure> {
+    let number = version.split_once(['-', '+']).map_or(version, |(number, _)| number);
+    let mut parts = number.split('.').map(str::parse::<u32>);
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(1)), Some(Ok(_)), Some(Ok(_)), None) => Ok(()),
+        _ if version.is_empty() => Err(config("ociVersion", "no ociVersion in the configuration")),
+        _ => Err(config("ociVersion", format!("unsupported ociVersion {version:?}: want 1.x.y"))),
+    }
+}
+
+fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
     let refuse = |name: &str| Err(config(name, format!("{name} is not supported by this runtime")));
+    if spec.solaris().is_some() {
+        return refuse("solaris");
+    }
+    if spec.windows().is_some() {
+        return refuse("windows");
+    }
+    if spec.vm().is_some() {
+        return refuse("vm");
+    }
+    if spec.zos().is_some() {
+        return refuse("zos");
+    }
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
     }
     if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
         return refuse("linux.netDevices");
     }
-    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        return refuse("linux.timeOffsets");
-    }
-    if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
-        return refuse("linux.mountLabel");
-    }
     Ok(())
+}
+
+fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Option<String>, Failure> {
+    const OBJECT: &str = "linux.timeOffsets";
+    const SECOND: u32 = 1_000_000_000;
+    let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
+        return Ok(None);
+    };
+    if !namespaces.new_time {
+        let text = "time namespace offsets specified, but a new time namespace isn't";
+        return Err(config(OBJECT, text));
+    }
+    let line = |(clock, offset): (&String, &LinuxTimeOffset)| {
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if !["monotonic", "boottime"].contains(&clock.as_str()) || nanoseconds >= SECOND {
+            return Err(config(OBJECT, format!("{OBJECT}: invalid offset of clock {clock:?}")));
+        }
+        Ok(format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0)))
+    };
+    let mut lines: Vec<String> = offsets.iter().map(line).collect::<Result<_, _>>()?;
+    lines.sort();
+    Ok(Some(lines.concat()))
 }
 
 fn check_names(spec: &Spec, namespaces: &Namespaces) -> Result<(), Failure> {
@@ -244,116 +271,6 @@ fn paths(list: Option<&[String]>) -> Result<Vec<PathBuf>, Failure> {
         Err(config(text, format!("masked or read-only path {text:?} is not absolute")))
     };
     list.unwrap_or_default().iter().map(path).collect()
-}
-
-/// The nodes every container has, then those of the configuration, which may replace them.
-fn devices(linux: &Linux) -> Result<Vec<Device>, Failure> {
-    const DEFAULT: &[(&str, u32, u32)] = &[
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ];
-    let mut devices: Vec<Device> = DEFAULT
-        .iter()
-        .map(|&(name, major, minor)| Device {
-            path: Path::new("/dev").join(name),
-            kind: DeviceNode::Char,
-            major,
-            minor,
-            mode: 0o666,
-            uid: 0,
-            gid: 0,
-        })
-        .collect();
-    for device in linux.devices().iter().flatten() {
-        let device = planned_device(device)?;
-        // Made by hand in every container, each in its own way.
-        if ["/dev/ptmx", "/dev/console"].iter().any(|own| device.path == Path::new(own)) {
-            continue;
-        }
-        match devices.iter_mut().find(|known| known.path == device.path) {
-            Some(known) => *known = device,
-            None => devices.push(device),
-        }
-    }
-    Ok(devices)
-}
-
-fn planned_device(device: &LinuxDevice) -> Result<Device, Failure> {
-    let path = device.path();
-    let bad =
-        |what: &str| config(&path.to_string_lossy(), format!("device {}: {what}", path.display()));
-    let kind = match device.typ() {
-        LinuxDeviceType::B => DeviceNode::Block,
-        LinuxDeviceType::C | LinuxDeviceType::U => DeviceNode::Char,
-        LinuxDeviceType::P => DeviceNode::Fifo,
-        LinuxDeviceType::A => return Err(bad("a node can't be of type a")),
-    };
-    if !path.is_absolute() {
-        return Err(bad("the path is not absolute"));
-    }
-    let number = |number: i64| u32::try_from(number).map_err(|_| bad("invalid device number"));
-    let fifo = kind == DeviceNode::Fifo;
-    Ok(Device {
-        path: clean(path),
-        kind,
-        major: if fifo { 0 } else { number(device.major())? },
-        minor: if fifo { 0 } else { number(device.minor())? },
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
-    })
-}
-
-/// Only settings that a namespace of the container's own keeps from the host.
-fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>, Failure> {
-    use davit_sys::namespace::{IPC, NETWORK, UTS};
-    const IPC_KEYS: &[&str] = &[
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let mut sysctls = Vec::new();
-    for (key, value) in linux.sysctl().iter().flatten() {
-        // Both separators are in use; a dot inside a name (an interface's) comes as the other.
-        let slashes =
-            key.find('/').is_some_and(|slash| key.find('.').is_none_or(|dot| slash < dot));
-        let dotted = if slashes { swap_separators(key) } else { key.clone() };
-        let separate = if dotted.starts_with("net.") {
-            namespaces.has(NETWORK)
-        } else if IPC_KEYS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-            namespaces.has(IPC)
-        } else {
-            dotted == "kernel.domainname" && namespaces.has(UTS)
-        };
-        if !separate {
-            let text = format!("sysctl {key:?} is not in a separate kernel namespace");
-            return Err(config(key, text));
-        }
-        if dotted.contains("..") {
-            return Err(config(key, format!("invalid sysctl {key:?}")));
-        }
-        sysctls.push((swap_separators(&dotted), value.clone()));
-    }
-    sysctls.sort();
-    Ok(sysctls)
-}
-
-fn swap_separators(key: &str) -> String {
-    let swap = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        other => other,
-    };
-    key.chars().map(swap).collect()
 }
 
 #[cfg(test)]
@@ -389,7 +306,7 @@ mod tests {
         let plan = plan(minimal()).expect("a plan");
         assert_eq!(plan.rootfs, Path::new("/bundle/rootfs"));
         assert!(plan.root_readonly);
-        assert_eq!(plan.sysctls, [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]);
+        assert_eq!(plan.sysctls[0].path, "net/ipv4/ip_forward");
         assert_eq!(plan.devices.expect("device nodes").len(), 6);
     }
 
@@ -412,6 +329,34 @@ mod tests {
             *spec.pointer_mut(pointer).expect("in the minimal configuration") = value.clone();
             let failure = plan(spec).expect_err(expected);
             assert!(failure.message.contains(expected), "{failure}");
+        }
+    }
+
+    #[test]
+    fn only_versions_of_the_first_series_are_read() {
+        for version in ["1.0.0", "1.0.2-dev", "1.3.0", "1.99.0+x"] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in ["", "0.5.0", "2.0.0", "1.0", "1.0.0.0", "1.a.0", "one"] {
+            assert!(check_version(version).is_err(), "{version}");
+        }
+    }
+
+    #[test]
+    fn time_offsets_need_a_new_time_namespace() {
+        let mut spec = minimal();
+        spec["linux"]["timeOffsets"] =
+            json!({"monotonic": {"secs": -5, "nanosecs": 7}, "boottime": {}});
+        let failure = plan(spec.clone()).expect_err("no time namespace");
+        assert!(failure.message.contains("a new time namespace isn't"), "{failure}");
+        spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "time"}));
+        let offsets = plan(spec.clone()).expect("a plan").time_offsets;
+        assert_eq!(offsets.as_deref(), Some("boottime 0 0\nmonotonic -5 7\n"));
+        for bad in
+            [json!({"realtime": {"secs": 1}}), json!({"monotonic": {"nanosecs": 1_000_000_000}})]
+        {
+            spec["linux"]["timeOffsets"] = bad;
+            assert!(plan(spec.clone()).expect_err("bad").message.contains("invalid offset"));
         }
     }
 

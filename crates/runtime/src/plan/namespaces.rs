@@ -15,6 +15,8 @@ pub struct Namespaces {
     pub new: u64,
     /// A cgroup namespace is made once the process is in its cgroup, which becomes its root.
     pub new_cgroup: bool,
+    /// A time namespace is made.
+    pub new_time: bool,
     /// Namespaces to enter.
     pub join: Vec<Join>,
     /// User ids of a new user namespace.
@@ -56,9 +58,14 @@ impl Namespaces {
             match entry.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
                 Some(path) => namespaces.join.push(Join { kind, path: path.clone() }),
                 None if kind == namespace::CGROUP => namespaces.new_cgroup = true,
-                None if kind == namespace::TIME && !host.time_namespaces => {}
+                None if kind == namespace::TIME => namespaces.new_time = host.time_namespaces,
                 None => namespaces.new |= kind,
             }
+        }
+        // With offsets it is made by the child, which sets them before it enters.
+        let offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+        if namespaces.new_time && !offsets {
+            namespaces.new |= namespace::TIME;
         }
         if namespaces.new & namespace::MOUNT == 0 {
             return Err(config("mount", "a container needs a new mount namespace"));

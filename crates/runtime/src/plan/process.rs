@@ -8,7 +8,7 @@ use davit_types::oci::runtime::{
 };
 use rustix::process::Resource;
 
-use super::config;
+use super::{Schedule, config};
 use crate::Failure;
 
 /// What a process is to be.
@@ -36,6 +36,12 @@ pub struct ProcessPlan {
     pub rlimits: Vec<Rlimit>,
     /// `oom_score_adj`; absent: the caller's.
     pub oom_score_adj: Option<i32>,
+    /// Scheduler, priority and processors.
+    pub schedule: Schedule,
+    /// AppArmor profile.
+    pub apparmor_profile: Option<String>,
+    /// SELinux label.
+    pub selinux_label: Option<String>,
     /// Rows and columns of its terminal.
     pub console_size: Option<(u16, u16)>,
 }
@@ -74,10 +80,16 @@ impl ProcessPlan {
     /// # Errors
     /// The first thing that is wrong or not supported.
     pub fn new(process: &Process) -> Result<Self, Failure> {
-        refuse_unsupported(process)?;
         let args = strings(process.args().as_deref().unwrap_or_default(), "process.args")?;
         if args.is_empty() {
             return Err(config("process.args", "args must not be empty"));
+        }
+        if process.command_line().as_ref().is_some_and(|line| !line.is_empty()) {
+            return Err(config("process.commandLine", "process.commandLine is for Windows only"));
+        }
+        if let Some(score) = process.oom_score_adj().filter(|score| !(-1000..=1000).contains(score))
+        {
+            return Err(config("process.oomScoreAdj", format!("invalid oomScoreAdj {score}")));
         }
         if !process.cwd().is_absolute() {
             return Err(config("process.cwd", "Cwd must be an absolute path"));
@@ -97,6 +109,9 @@ impl ProcessPlan {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
             oom_score_adj: process.oom_score_adj(),
+            schedule: Schedule::new(process)?,
+            apparmor_profile: label(process.apparmor_profile(), "process.apparmorProfile")?,
+            selinux_label: label(process.selinux_label(), "process.selinuxLabel")?,
             console_size: size.map(|size| (cells(size.height()), cells(size.width()))),
         })
     }
@@ -110,22 +125,15 @@ impl ProcessPlan {
     }
 }
 
-fn refuse_unsupported(process: &Process) -> Result<(), Failure> {
-    let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let name = if set(process.apparmor_profile()) {
-        "process.apparmorProfile"
-    } else if set(process.selinux_label()) {
-        "process.selinuxLabel"
-    } else if process.scheduler().is_some() {
-        "process.scheduler"
-    } else if process.io_priority().is_some() {
-        "process.ioPriority"
-    } else if process.exec_cpu_affinity().is_some() {
-        "process.execCPUAffinity"
-    } else {
-        return Ok(());
-    };
-    Err(config(name, format!("{name} is not supported by this runtime")))
+fn label(text: &Option<String>, name: &str) -> Result<Option<String>, Failure> {
+    match text.as_deref() {
+        None | Some("") => Ok(None),
+        // Written to files of the kernel as one line.
+        Some(text) if text.contains(['\0', '\n']) => {
+            Err(config(name, format!("{name}: invalid label {text:?}")))
+        }
+        Some(text) => Ok(Some(text.to_owned())),
+    }
 }
 
 fn strings(list: &[String], name: &str) -> Result<Vec<CString>, Failure> {

@@ -4,6 +4,7 @@
 
 pub(crate) mod caps;
 mod lookup;
+pub(crate) mod schedule;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -19,7 +20,7 @@ use rustix::process::{DumpableBehavior, Rlimit};
 
 use crate::Failure;
 use crate::failure::{self, Step, errno_text, text};
-use crate::plan::ProcessPlan;
+use crate::plan::{Domain, ProcessPlan};
 use crate::rootfs::{Console, Tree};
 use crate::seccomp::Filter;
 use crate::user;
@@ -36,6 +37,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) filter: Option<&'a Filter>,
     /// Its terminal.
     pub(crate) console: Option<&'a Console>,
+    /// What holds for every process of the container.
+    pub(crate) domain: &'a Domain,
     /// What is to be done between the word to start and the program.
     pub(crate) before: &'a dyn Fn() -> Result<(), Failure>,
     /// The runtime's own program.
@@ -48,6 +51,7 @@ pub(crate) fn become_program(
     around: &Surroundings<'_>,
 ) -> Result<Infallible, Failure> {
     close_others(around)?;
+    schedule::apply(&plan.schedule, around.domain)?;
     set_rlimits(plan)?;
     join_keyring(around.id)?;
     own_stdio(plan.uid);

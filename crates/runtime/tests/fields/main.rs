@@ -5,3 +5,5 @@
 mod support;
 
 mod hooks;
+mod namespaces;
+mod process;
