@@ -121,6 +121,19 @@ pub struct PullOptions {
     pub all_tags: bool,
 }
 
+/// How to push.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// Push this platform's manifest alone.
+    pub platform: Option<Platform>,
+    /// Credentials for the registry.
+    pub auth: Option<RegistryAuth>,
+    /// Registries (host, host:port or CIDR) spoken to by plain HTTP, besides loopback.
+    pub insecure_registries: Vec<String>,
+    /// Push every tag of the repository.
+    pub all_tags: bool,
+}
+
 /// Credentials as the `X-Registry-Auth` header carries them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
@@ -156,6 +169,8 @@ pub struct Progress {
     pub units: Option<String>,
     /// The counts are not to be shown.
     pub hide_counts: bool,
+    /// Machine-readable extras.
+    pub aux: Option<serde_json::Value>,
     /// The line is about a layer: `progressDetail` is there even when it is empty.
     pub detail: bool,
 }

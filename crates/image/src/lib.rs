@@ -10,6 +10,7 @@ pub mod image;
 mod layer;
 mod manifest;
 mod pull;
+mod push;
 mod registry;
 mod store;
 mod tree;
@@ -17,6 +18,7 @@ mod tree;
 pub use config::{HealthConfig, ImageConfig, RunConfig};
 pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,
-    Progress, PullOptions, Pulled, RegistryAuth, Removed, TransferLimits,
+    Progress, PullOptions, Pulled, PushOptions, RegistryAuth, Removed, TransferLimits,
 };
+pub use registry::login;
 pub use store::ImageStore;

@@ -2,19 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use bytes::Bytes;
 use davit_api::filters;
 use davit_api::image::RegistryAuth;
-use davit_api::progress::{ProgressDetail, ProgressMessage};
-use davit_engine::{Progress, RemoveImageOptions};
-use davit_types::{Error, Kind, Result};
-use futures_util::{StreamExt as _, stream};
+use davit_engine::RemoveImageOptions;
+use davit_types::{Error, Kind, Platform, Result};
 use http::{Method, StatusCode};
-use tokio::sync::mpsc;
 
 use super::request::Request;
-use super::response::{self, JSON, Response, empty, json};
-use super::{compat, error};
+use super::response::{Response, empty, json};
+use super::{compat, error, progress};
 
 /// Requests below `/images`. Names have slashes in them, hence the rest patterns.
 pub(crate) async fn route(request: Request, path: &[&str]) -> Result<Response> {
@@ -46,7 +42,7 @@ async fn one(request: Request, method: Method, name: &str, action: &str) -> Resu
             request.engine().tag_image(name, repository, tag).await?;
             Ok(empty(StatusCode::CREATED))
         }
-        (Method::POST, "push") => Err(unsupported("pushing images is not supported")),
+        (Method::POST, "push") => push(request, name).await,
         (Method::GET, "get") => Err(unsupported("image archives are not supported")),
         _ => Err(error::page_not_found()),
     }
@@ -75,7 +71,7 @@ async fn prune(request: Request) -> Result<Response> {
     Ok(json(&request.engine().prune_images(&filters).await?))
 }
 
-/// Progress as it comes. As long as there is none, a failure still is a real status.
+/// `POST /images/create`
 async fn pull(request: Request) -> Result<Response> {
     if request.query.non_empty("fromSrc").is_some() {
         return Err(unsupported("importing images is not supported"));
@@ -83,35 +79,38 @@ async fn pull(request: Request) -> Result<Response> {
     let reference = pull_reference(request.query.get("fromImage"), request.query.get("tag"));
     let platform = request.query.non_empty("platform").map(str::to_owned);
     let credentials = credentials(request.header("x-registry-auth"));
-    let (sender, mut lines) = mpsc::unbounded_channel();
-    let (app, last) = (request.app.clone(), sender.clone());
-    let task = tokio::spawn(async move {
-        let progress = {
-            let sender = last.clone();
-            // Fails when the client has gone; then the pull is dropped below.
-            move |step: Progress| drop(sender.send(line(&message(step))))
-        };
-        let pull = app.engine.pull_image(&reference, platform.as_deref(), credentials, progress);
-        let result = tokio::select! {
-            result = pull => result,
-            () = last.closed() => return Ok(()),
-        };
-        result.map(drop)
-    });
-    drop(sender);
-    let Some(first) = lines.recv().await else {
-        return flat(task.await).map(|()| response::stream(JSON, stream::empty()));
-    };
-    let rest = stream::unfold(lines, |mut lines| async { lines.recv().await.map(|l| (l, lines)) });
-    let end = stream::once(async { flat(task.await).err() }).filter_map(|failure| async {
-        failure.map(|error| line(&ProgressMessage::failure(format!("{error:#}"))))
-    });
-    let all = stream::once(async { first }).chain(rest).chain(end).map(Ok);
-    Ok(response::stream(JSON, all))
+    let app = request.app.clone();
+    progress::answer(move |lines| async move {
+        let report = progress::reporter(lines);
+        let pull = app.engine.pull_image(&reference, platform.as_deref(), credentials, report);
+        pull.await.map(drop)
+    })
+    .await
 }
 
-fn flat(joined: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    joined.unwrap_or_else(|panic| Err(Error::internal("pull image").with_source(panic)))
+/// `POST /images/{name}/push`
+async fn push(request: Request, name: &str) -> Result<Response> {
+    let name = name.to_owned();
+    let tag = request.query.non_empty("tag").map(str::to_owned);
+    let platform = platform(&request)?;
+    let credentials = credentials(request.header("x-registry-auth"));
+    let app = request.app.clone();
+    progress::answer(move |lines| async move {
+        let report = progress::reporter(lines);
+        app.engine.push_image(&name, tag.as_deref(), platform, credentials, report).await
+    })
+    .await
+}
+
+/// The parameter `platform`: a JSON document, as newer endpoints take it, or `os/arch/variant`.
+fn platform(request: &Request) -> Result<Option<Platform>> {
+    let Some(text) = request.query.non_empty("platform") else { return Ok(None) };
+    if !text.starts_with('{') {
+        return Platform::parse(text).map(Some);
+    }
+    let document: davit_api::image::Platform = serde_json::from_str(text)
+        .map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
+    Ok(Some(Platform::new(&document.os, &document.architecture, &document.variant)))
 }
 
 /// `fromImage` and `tag`, where the tag may be a digest.
@@ -138,27 +137,6 @@ fn credentials(header: &str) -> Option<davit_engine::RegistryAuth> {
         identity_token: auth.identity_token,
         server_address: auth.server_address,
     })
-}
-
-fn message(step: Progress) -> ProgressMessage {
-    let number = |value: Option<u64>| i64::try_from(value.unwrap_or(0)).unwrap_or(i64::MAX);
-    let detail = ProgressDetail {
-        current: number(step.current),
-        total: number(step.total),
-        start: 0,
-        hide_counts: step.hide_counts,
-        units: step.units.unwrap_or_default(),
-    };
-    ProgressMessage {
-        status: step.status,
-        id: step.id.unwrap_or_default(),
-        progress_detail: step.detail.then_some(detail),
-        ..ProgressMessage::default()
-    }
-}
-
-fn line(message: &ProgressMessage) -> Bytes {
-    message.to_line().into()
 }
 
 #[cfg(test)]

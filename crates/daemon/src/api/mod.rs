@@ -14,6 +14,7 @@ mod front;
 mod hijack;
 mod images;
 mod networks;
+mod progress;
 mod query;
 mod request;
 mod response;

@@ -1,5 +1,7 @@
 //! The engine itself: ping, version, info, disk usage, registry logins.
 
+use std::sync::Arc;
+
 use davit_api::image::{AuthResponse, RegistryAuth};
 use davit_types::{Error, Result};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, PRAGMA};
@@ -7,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::request::Request;
 use super::response::{Response, json, text};
-use super::{compat, error};
+use super::{App, compat, error};
 
 /// Requests that ask about the engine.
 pub(crate) async fn route(mut request: Request, path: &[&str]) -> Result<Response> {
@@ -21,7 +23,7 @@ pub(crate) async fn route(mut request: Request, path: &[&str]) -> Result<Respons
         (Method::GET, ["system", "df"]) => disk_usage(request).await,
         (Method::POST, ["auth"]) => {
             let credentials: RegistryAuth = request.json().await?;
-            login(&credentials)
+            login(Arc::clone(&request.app), credentials).await
         }
         _ => Err(error::page_not_found()),
     }
@@ -53,11 +55,17 @@ async fn disk_usage(request: Request) -> Result<Response> {
     Ok(json(&compat::disk_usage(&usage, &wanted, verbose, request.version)))
 }
 
-/// Credentials are only used with a pull, where the registry judges them; here they can only be
-/// incomplete.
-fn login(credentials: &RegistryAuth) -> Result<Response> {
+/// Shows the credentials to the registry, which judges them.
+async fn login(app: Arc<App>, credentials: RegistryAuth) -> Result<Response> {
     if credentials.username.is_empty() && credentials.identity_token.is_empty() {
         return Err(Error::invalid("login needs a user name and a password, or a token"));
     }
+    let auth = davit_engine::RegistryAuth {
+        username: credentials.username,
+        password: credentials.password,
+        identity_token: credentials.identity_token,
+        server_address: credentials.server_address,
+    };
+    app.engine.login(&auth).await?;
     Ok(json(&AuthResponse { status: "Login Succeeded".to_owned(), identity_token: String::new() }))
 }

@@ -1,6 +1,7 @@
 //! Images: the store's answers in the API's form, and who uses an image.
 
 mod list;
+mod push;
 mod verbs;
 
 use davit_api::image::{Descriptor, Platform};

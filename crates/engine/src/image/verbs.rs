@@ -19,7 +19,7 @@ use crate::options::RemoveImageOptions;
 use crate::{Engine, error, time};
 
 impl Engine {
-    /// Pulls an image. Dropping the future gives the pull up.
+    /// Pulls an image, or all tags when `reference` has neither tag nor digest. Dropping the future gives the pull up.
     ///
     /// # Errors
     /// Docker's texts for what the registry does not have or does not give.
@@ -30,12 +30,14 @@ impl Engine {
         auth: Option<RegistryAuth>,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Pulled> {
-        let reference = Reference::parse_familiar(reference)?;
+        let asked = Reference::parse(reference)?;
+        let all_tags = asked.tag().is_none() && asked.digest().is_none();
+        let reference = if all_tags { asked } else { Reference::parse_familiar(reference)? };
         let options = PullOptions {
             platform: platform.filter(|text| !text.is_empty()).map(Platform::parse).transpose()?,
             auth,
             insecure_registries: self.inner().config.insecure_registries.clone(),
-            all_tags: false,
+            all_tags,
         };
         let pulled = self.inner().images.pull(&reference, options, progress).await?;
         let name = reference.familiar_name();
@@ -169,7 +171,7 @@ fn remove(inner: &Inner, name: &str, options: RemoveImageOptions) -> Result<Vec<
     Ok(responses)
 }
 
-fn publish(inner: &Inner, action: &str, id: &str, name: &str) {
+pub(super) fn publish(inner: &Inner, action: &str, id: &str, name: &str) {
     let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
     inner.events.publish("image", action, id, attributes);
 }

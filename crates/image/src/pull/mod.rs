@@ -23,7 +23,7 @@ use crate::registry::{Access, Registry};
 use crate::store::{BlobPins, ImageStore, LayerPins, layer_ids};
 
 /// Where progress goes.
-type Report = Arc<dyn Fn(Progress) + Send + Sync>;
+pub(crate) type Report = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// An image's documents, fetched and checked.
 struct Resolved {

@@ -18,6 +18,7 @@ const SETTLE: Duration = Duration::from_millis(2);
 pub(crate) struct Downloads {
     running: Mutex<HashMap<LayerId, Arc<watch::Sender<Stage>>>>,
     pub(super) permits: Semaphore,
+    pub(crate) uploads: Semaphore,
     pub(super) attempts: u32,
 }
 
@@ -38,6 +39,7 @@ impl Downloads {
         Self {
             running: Mutex::default(),
             permits: Semaphore::new(limits.downloads),
+            uploads: Semaphore::new(limits.uploads),
             attempts: limits.attempts,
         }
     }

@@ -80,7 +80,7 @@ async fn fetch_token(
         client.post(url.clone()).header("Content-Type", kind).body(body)
     } else {
         url.query_pairs_mut().append_pair("service", service);
-        for scope in scope.split(' ') {
+        for scope in scope.split(' ').filter(|scope| !scope.is_empty()) {
             url.query_pairs_mut().append_pair("scope", scope);
         }
         let request = client.get(url.clone());

@@ -2,7 +2,9 @@
 
 mod auth;
 mod challenge;
+mod login;
 mod transport;
+mod upload;
 
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ use tracing::debug;
 
 use crate::image::{Descriptor, RegistryAuth};
 use crate::manifest;
+pub use login::login;
 use transport::{base_url, client, is_plain, request_error};
+pub(crate) use upload::Begun;
 
 /// Manifests, indexes and configs larger than this are refused.
 const MAXIMUM_DOCUMENT: u64 = 16 << 20;

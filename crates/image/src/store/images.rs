@@ -131,6 +131,24 @@ impl ImageStore {
 }
 
 impl Inner {
+    /// All names that are references, and what they point to.
+    pub(crate) fn tagged(&self) -> Vec<(Reference, Descriptor)> {
+        let state = self.state();
+        let tags = state.tags.values();
+        tags.filter_map(|tag| Some((reference_of(&tag.name)?, tag.target.clone()))).collect()
+    }
+
+    /// The configs and compressed layers of a target's images that are here.
+    pub(crate) fn blobs_of(&self, target: &Digest) -> HashSet<Digest> {
+        let state = self.state();
+        let images = state.images.get(target).into_iter().flatten();
+        let of_image = |image: &Arc<Loaded>| {
+            let layers = image.blobs.iter().map(|blob| blob.digest.clone());
+            layers.chain([image.config_digest.clone()]).collect::<Vec<_>>()
+        };
+        images.flat_map(of_image).collect()
+    }
+
     /// The target that `name` means and, if it is a name, the tag's full name.
     pub(super) fn find(&self, name: &str) -> Result<(Digest, Option<String>)> {
         let state = self.state();

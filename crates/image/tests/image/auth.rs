@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
+    /// The body's bytes.
+    pub(crate) raw: Vec<u8>,
 }
 
 pub(crate) struct Answer {
@@ -117,7 +119,8 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Some(Request { method, path, headers, body: text, raw: body })
 }
 
 /// A repository `team/app` with one image, as the documents and blobs by path.

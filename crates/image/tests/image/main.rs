@@ -6,5 +6,6 @@
 mod archive;
 mod auth;
 mod pull;
+mod push;
 mod resume;
 mod support;

@@ -94,7 +94,7 @@ async fn request(
         .with_some("platform", platform)
         .with_some("tag", tag);
     let mut request = Request::new(Method::POST, "/images/create", &query);
-    if let Some(header) = credentials::registry_auth(reference.registry()) {
+    if let Some(header) = credentials::registry_auth(reference.registry())? {
         request = request.header("x-registry-auth", header);
     }
     let answer = session.client.send(request).await?;
