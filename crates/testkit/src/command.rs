@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::wait;
+
 /// A program that has ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
@@ -43,7 +45,7 @@ impl Finished {
     }
 }
 
-/// Runs `command` with `input` as standard input, for at most `limit`.
+/// Runs `command` with `input` as standard input, for at most `limit` or a minute.
 pub fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Finished> {
     let text = describe(&command);
     let start = Instant::now();
@@ -80,8 +82,9 @@ pub fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Finish
     }
 }
 
-/// Waits for `child`; exit code as in [`Finished::code`].
+/// Waits for `child`, at most for `limit` or a minute; exit code as in [`Finished::code`].
 pub fn wait_for(child: &mut Child, limit: Duration) -> Result<i32> {
+    let limit = limit.max(wait::LEAST);
     let start = Instant::now();
     let mut pause = Duration::from_micros(200);
     loop {
