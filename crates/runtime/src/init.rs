@@ -44,6 +44,8 @@ pub(crate) struct Init<'a> {
     pub(crate) channel: BorrowedFd<'a>,
     pub(crate) stdio: &'a Stdio,
     pub(crate) entries: &'a [Entry],
+    /// Sources of mounts that were made before, in the order of the plan's.
+    pub(crate) prepared: &'a [Option<OwnedFd>],
     pub(crate) cgroup_files: &'a [File],
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) runtime: RuntimeFile,
@@ -62,7 +64,7 @@ impl Init<'_> {
         self.bring_loopback_up()?;
         self.write_sysctls()?;
         let terminal = matches!(self.stdio, Stdio::Terminal);
-        let (tree, console) = rootfs::build(self.plan, terminal)?;
+        let (tree, console) = rootfs::build(self.plan, self.prepared, terminal)?;
         self.run_hooks_before_pivot()?;
         labels::apply(&self.plan.process)?;
         rootfs::enter(self.plan, &tree)

@@ -22,6 +22,7 @@ use crate::labels;
 use crate::plan::{Host, IdMapping, Join, Plan};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
+use crate::rootfs;
 use crate::seccomp::Filter;
 use crate::state::{self, State};
 
@@ -95,6 +96,7 @@ fn build(
     let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
     let unified = open_unified(cgroup.as_ref())?;
     let entries = open_namespaces(plan)?;
+    let prepared = rootfs::prepare(plan)?;
     let runtime = RuntimeFile::own()?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
@@ -103,6 +105,7 @@ fn build(
         channel: channel.as_fd(),
         stdio: &request.stdio,
         entries: &entries,
+        prepared: &prepared,
         cgroup_files: files.as_deref().unwrap_or_default(),
         filter,
         runtime,
@@ -225,15 +228,11 @@ fn map_ids(plan: &Plan, child: &Child, starter: &OwnedFd) -> Result<(), Failure>
     if plan.namespaces.new & namespace::USER == 0 {
         return Ok(());
     }
-    let table = |mappings: &[IdMapping]| {
-        let line = |m: &IdMapping| format!("{} {} {}\n", m.container, m.host, m.size);
-        mappings.iter().map(line).collect::<String>()
-    };
     for (file, mappings) in
         [("uid_map", &plan.namespaces.uid_mappings), ("gid_map", &plan.namespaces.gid_mappings)]
     {
         let path = format!("/proc/{}/{file}", child.pid);
-        fs::write(&path, table(mappings)).step("write", &path)?;
+        fs::write(&path, IdMapping::table(mappings)).step("write", &path)?;
     }
     startsync::proceed(starter.as_fd()).step("signal", "id maps")
 }

@@ -5,6 +5,7 @@
 
 mod devices;
 mod domain;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
@@ -24,7 +25,9 @@ use crate::hooks::{Hooks, Subject};
 
 pub use devices::{Device, DeviceNode};
 pub use domain::{Domain, MemoryPolicy};
-pub use mounts::{CgroupMount, Mount, MountKind, Propagation};
+use mounts::MountContext;
+pub use mounts::{CgroupMount, Mount, MountIdMap, MountIds, MountKind, Propagation};
+use namespaces::mappings;
 pub use namespaces::{IdMapping, Join, Namespaces};
 pub use process::{Capabilities, ProcessPlan, Rlimit};
 pub use resources::{CgroupPlan, limits};
@@ -108,9 +111,11 @@ impl Plan {
         let cgroup = resources::plan(id, &linux)?;
         let cgroup_mount = CgroupMount::new(host, cgroup.as_ref(), namespaces.new_cgroup)?;
         let mounts = spec.mounts().iter().flatten();
-        let mounts: Vec<Mount> = mounts
-            .map(|mount| Mount::new(mount, bundle, &cgroup_mount))
-            .collect::<Result<_, _>>()?;
+        let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+        let context =
+            MountContext { bundle, cgroup: &cgroup_mount, namespaces: &namespaces, label };
+        let mounts: Vec<Mount> =
+            mounts.map(|mount| Mount::new(mount, &context)).collect::<Result<_, _>>()?;
         check_names(spec, &namespaces)?;
         Ok(Self {
             oci_version: spec.version().clone(),

@@ -6,19 +6,9 @@ use davit_sys::cgroup::{Cgroup, Hierarchy};
 use davit_sys::mount::MountAttr;
 use davit_types::oci::runtime::Mount as SpecMount;
 
-use super::{CgroupPlan, Host, clean, config};
+use super::mount_options::{Options, RDONLY};
+use super::{CgroupPlan, Host, IdMapping, Namespaces, clean, config, mappings};
 use crate::Failure;
-
-const RDONLY: u64 = 0x1;
-const NOSUID: u64 = 0x2;
-const NODEV: u64 = 0x4;
-const NOEXEC: u64 = 0x8;
-/// The field of the three access time modes, of which relatime is 0.
-const ATIME: u64 = 0x70;
-const NOATIME: u64 = 0x10;
-const STRICTATIME: u64 = 0x20;
-const NODIRATIME: u64 = 0x80;
-const NOSYMFOLLOW: u64 = 0x20_0000;
 
 /// A mount to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +23,28 @@ pub struct Mount {
     pub recursive_attr: MountAttr,
     /// How mounts go in and out.
     pub propagation: Vec<Propagation>,
+    /// Whose ids its files show.
+    pub id_map: Option<MountIdMap>,
+    /// What is there goes into the new file system first.
+    pub copy_up: bool,
+}
+
+/// Other owners than those in the file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountIdMap {
+    /// Which.
+    pub ids: MountIds,
+    /// In everything mounted below, too.
+    pub recursive: bool,
+}
+
+/// Where a mount's ids come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountIds {
+    /// From these tables of user and group ids.
+    Tables(Vec<IdMapping>, Vec<IdMapping>),
+    /// From a user namespace that exists.
+    Namespace(PathBuf),
 }
 
 /// What is mounted.
@@ -119,37 +131,49 @@ impl CgroupMount {
 }
 
 impl Mount {
-    pub(super) fn new(
-        mount: &SpecMount,
-        bundle: &Path,
-        cgroup: &CgroupMount,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(mount: &SpecMount, around: &MountContext<'_>) -> Result<Self, Failure> {
         let destination = clean(mount.destination());
-        let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+        let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
         let name = mount.typ().clone().unwrap_or_default();
         let bad = |what: &str| {
             let destination = destination.to_string_lossy();
             config(&destination, format!("mount {destination}: {what}"))
         };
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() || options.idmap {
-            return Err(bad("id-mapped mounts are not supported by this runtime"));
+        if mount.destination().as_os_str().is_empty() {
+            return Err(bad("no destination"));
         }
-        if options.copy_up {
-            return Err(bad("tmpcopyup is not supported by this runtime"));
+        let is_bind = options.bind || name == "bind";
+        check_inside_proc(&destination, if is_bind { "bind" } else { &name })?;
+        if options.remount && !is_bind {
+            return Err(bad("remount is only supported for bind mounts"));
         }
-        check_inside_proc(&destination, if options.bind { "bind" } else { &name })?;
+        if options.copy_up && (is_bind || name != "tmpfs") {
+            return Err(bad("tmpcopyup is only supported on tmpfs mounts"));
+        }
+        let id_map = id_map(mount, &options, around.namespaces).map_err(|what| bad(&what))?;
+        if id_map.is_some() && !is_bind {
+            return Err(bad("id-mapped mounts are only supported for bind mounts"));
+        }
         let source = mount.source().clone().unwrap_or_default();
-        let kind = if options.bind || name == "bind" {
+        let kind = if is_bind {
             if source.as_os_str().is_empty() {
                 return Err(bad("a bind mount needs a source"));
             }
+            if let Some((option, _)) = options.parameters.first() {
+                return Err(bad(&format!("a bind mount has no option {option:?}")));
+            }
             // A bind of a relative source starts at the bundle.
-            MountKind::Bind { source: bundle.join(source), recursive: options.recursive_bind }
+            let source = around.bundle.join(source);
+            MountKind::Bind { source, recursive: options.recursive_bind }
         } else if name == "cgroup" || name == "cgroup2" {
-            MountKind::Cgroup(cgroup.clone())
+            MountKind::Cgroup(around.cgroup.clone())
         } else if name.is_empty() {
             return Err(bad("no type"));
         } else {
+            const UNLABELLED: &[&str] = &["proc", "sysfs", "mqueue"];
+            if let Some(label) = around.label.filter(|_| !UNLABELLED.contains(&name.as_str())) {
+                options.parameters.push(("context".to_owned(), Some(label.to_owned())));
+            }
             let source = source.to_string_lossy().into_owned();
             MountKind::Filesystem { name, source, parameters: options.parameters }
         };
@@ -159,6 +183,8 @@ impl Mount {
             attr: options.attr,
             recursive_attr: options.recursive_attr,
             propagation: options.propagation,
+            id_map,
+            copy_up: options.copy_up,
         })
     }
 
@@ -171,6 +197,42 @@ impl Mount {
     pub fn is_readonly(&self) -> bool {
         self.attr.set & RDONLY != 0
     }
+}
+
+/// What a mount's meaning depends on.
+#[derive(Debug)]
+pub(super) struct MountContext<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) cgroup: &'a CgroupMount,
+    pub(super) namespaces: &'a Namespaces,
+    pub(super) label: Option<&'a str>,
+}
+
+/// Tables of its own, or else those of the container's user namespace.
+fn id_map(
+    mount: &SpecMount,
+    options: &Options,
+    namespaces: &Namespaces,
+) -> Result<Option<MountIdMap>, String> {
+    let uids = mappings(mount.uid_mappings().as_deref());
+    let gids = mappings(mount.gid_mappings().as_deref());
+    let recursive = options.idmap.unwrap_or(false);
+    let ids = match (uids.is_empty(), gids.is_empty()) {
+        (true, true) if options.idmap.is_none() => return Ok(None),
+        (true, true) => match namespaces.joined_user() {
+            Some(path) => MountIds::Namespace(path.to_owned()),
+            None if namespaces.uid_mappings.is_empty() => {
+                let text = "idmap needs uidMappings and gidMappings, or a user namespace";
+                return Err(text.to_owned());
+            }
+            None => {
+                MountIds::Tables(namespaces.uid_mappings.clone(), namespaces.gid_mappings.clone())
+            }
+        },
+        (false, false) => MountIds::Tables(uids, gids),
+        _ => return Err("uidMappings and gidMappings belong together".to_owned()),
+    };
+    Ok(Some(MountIdMap { ids, recursive }))
 }
 
 /// Nothing may cover what the runtime or the kernel relies on below `/proc`; a few files that are
@@ -202,102 +264,21 @@ fn check_inside_proc(destination: &Path, kind: &str) -> Result<(), Failure> {
     ))
 }
 
-#[derive(Debug, Default)]
-struct Options {
-    attr: MountAttr,
-    recursive_attr: MountAttr,
-    propagation: Vec<Propagation>,
-    bind: bool,
-    recursive_bind: bool,
-    idmap: bool,
-    copy_up: bool,
-    parameters: Vec<(String, Option<String>)>,
-}
-
-impl Options {
-    fn parse(list: &[String]) -> Self {
-        let mut options = Self::default();
-        for option in list {
-            options.add(option);
-        }
-        options
-    }
-
-    fn add(&mut self, option: &str) {
-        if let Some((set, bits)) = attribute(option) {
-            return change(&mut self.attr, set, bits);
-        }
-        let recursive = option.strip_prefix('r').and_then(attribute);
-        if let Some((set, bits)) = recursive {
-            return change(&mut self.recursive_attr, set, bits);
-        }
-        if let Some(propagation) = Propagation::parse(option) {
-            return self.propagation.push(propagation);
-        }
-        match option {
-            "bind" => self.bind = true,
-            "rbind" => (self.bind, self.recursive_bind) = (true, true),
-            "idmap" | "ridmap" => self.idmap = true,
-            "tmpcopyup" => self.copy_up = true,
-            // Nothing to do: what is so anyway, or was only ever for mount(8).
-            "defaults" | "remount" | "silent" | "loud" | "async" | "nomand" | "noiversion"
-            | "norelatime" | "nostrictatime" | "nofail" | "_netdev" | "auto" | "noauto" => {}
-            _ => match option.split_once('=') {
-                Some((key, value)) => {
-                    self.parameters.push((key.to_owned(), Some(value.to_owned())))
-                }
-                None => self.parameters.push((option.to_owned(), None)),
-            },
-        }
-    }
-}
-
-/// Whether an option sets or clears which attributes.
-fn attribute(option: &str) -> Option<(bool, u64)> {
-    Some(match option {
-        "ro" => (true, RDONLY),
-        "rw" => (false, RDONLY),
-        "nosuid" => (true, NOSUID),
-        "suid" => (false, NOSUID),
-        "nodev" => (true, NODEV),
-        "dev" => (false, NODEV),
-        "noexec" => (true, NOEXEC),
-        "exec" => (false, NOEXEC),
-        "noatime" => (true, NOATIME),
-        "strictatime" => (true, STRICTATIME),
-        "relatime" | "atime" => (true, 0),
-        "nodiratime" => (true, NODIRATIME),
-        "diratime" => (false, NODIRATIME),
-        "nosymfollow" => (true, NOSYMFOLLOW),
-        "symfollow" => (false, NOSYMFOLLOW),
-        _ => return None,
-    })
-}
-
-fn change(attr: &mut MountAttr, set: bool, bits: u64) {
-    // The access time modes exclude each other, and setting one means naming the whole field.
-    let is_atime = set && (bits == 0 || bits & ATIME != 0);
-    if is_atime {
-        attr.set &= !ATIME;
-        attr.clear |= ATIME;
-    }
-    if set {
-        attr.set |= bits;
-        attr.clear &= if is_atime { !0 } else { !bits };
-    } else {
-        attr.clear |= bits;
-        attr.set &= !bits;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::mount_options::*;
     use super::*;
     use serde_json::{Value, json};
 
     fn mount(value: Value) -> Result<Mount, Failure> {
         let mount: SpecMount = serde_json::from_value(value).expect("a mount");
-        Mount::new(&mount, Path::new("/bundle"), &CgroupMount::MountedV2)
+        let around = MountContext {
+            bundle: Path::new("/bundle"),
+            cgroup: &CgroupMount::MountedV2,
+            namespaces: &Namespaces::default(),
+            label: None,
+        };
+        Mount::new(&mount, &around)
     }
 
     #[test]
@@ -350,6 +331,71 @@ mod tests {
         }
         assert!(
             mount(json!({"destination": "/proc/meminfo", "type": "bind", "source": "/m"})).is_ok()
+        );
+    }
+
+    #[test]
+    fn ids_of_a_mount_come_from_its_tables_or_the_user_namespace() {
+        let table = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        let bind = json!({"destination": "/d", "source": "/s", "options": ["rbind", "ridmap"],
+            "uidMappings": table, "gidMappings": table});
+        let ids = vec![IdMapping { container: 0, host: 1000, size: 1 }];
+        let expected = MountIdMap { ids: MountIds::Tables(ids.clone(), ids), recursive: true };
+        assert_eq!(mount(bind).expect("a mount").id_map, Some(expected));
+
+        let cases = [
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "idmap"]}),
+                "needs uidMappings",
+            ),
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind"], "uidMappings": table}),
+                "belong together",
+            ),
+            (
+                json!({"destination": "/d", "type": "tmpfs", "uidMappings": table, "gidMappings": table}),
+                "only supported for bind",
+            ),
+        ];
+        for (value, expected) in cases {
+            let failure = mount(value).expect_err(expected);
+            assert!(failure.message.contains(expected), "{failure}");
+        }
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        let cases = [
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "size=1"]}),
+                "no option \"size\"",
+            ),
+            (
+                json!({"destination": "/d", "type": "tmpfs", "options": ["remount"]}),
+                "remount is only",
+            ),
+            (
+                json!({"destination": "/d", "type": "proc", "options": ["tmpcopyup"]}),
+                "tmpcopyup is only",
+            ),
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "tmpcopyup"]}),
+                "tmpcopyup is only",
+            ),
+            (json!({"destination": "", "type": "tmpfs"}), "no destination"),
+        ];
+        for (value, expected) in cases {
+            let failure = mount(value).expect_err(expected);
+            assert!(failure.message.contains(expected), "{failure}");
+        }
+        let tmpfs = mount(
+            json!({"destination": "/d", "type": "tmpfs", "options": ["tmpcopyup", "nosymfollow", "huge=always"]}),
+        );
+        let tmpfs = tmpfs.expect("a mount");
+        assert!(tmpfs.copy_up);
+        assert_eq!(tmpfs.attr.set, NOSYMFOLLOW);
+        assert!(
+            matches!(tmpfs.kind, MountKind::Filesystem { parameters, .. } if parameters.len() == 1)
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Which namespaces are made and which are entered.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use davit_sys::namespace;
 use davit_types::oci::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
@@ -45,6 +45,14 @@ pub struct IdMapping {
     pub size: u32,
 }
 
+impl IdMapping {
+    /// The lines that the kernel reads.
+    pub(crate) fn table(mappings: &[Self]) -> String {
+        let line = |m: &Self| format!("{} {} {}\n", m.container, m.host, m.size);
+        mappings.iter().map(line).collect()
+    }
+}
+
 impl Namespaces {
     pub(super) fn new(linux: &Linux, host: &Host) -> Result<Self, Failure> {
         let mut namespaces = Self::default();
@@ -83,6 +91,11 @@ impl Namespaces {
         Ok(namespaces)
     }
 
+    /// The user namespace that is entered.
+    pub(crate) fn joined_user(&self) -> Option<&Path> {
+        self.join.iter().find(|join| join.kind == namespace::USER).map(|join| join.path.as_path())
+    }
+
     /// Whether the container has a namespace of this kind apart from the caller's.
     pub fn has(&self, kind: u64) -> bool {
         self.new & kind != 0 || self.join.iter().any(|join| join.kind == kind)
@@ -102,7 +115,7 @@ fn kind(kind: LinuxNamespaceType) -> (u64, &'static str) {
     }
 }
 
-fn mappings(list: Option<&[LinuxIdMapping]>) -> Vec<IdMapping> {
+pub(super) fn mappings(list: Option<&[LinuxIdMapping]>) -> Vec<IdMapping> {
     let mapping = |mapping: &LinuxIdMapping| IdMapping {
         container: mapping.container_id(),
         host: mapping.host_id(),

@@ -4,14 +4,16 @@
 //! old root goes away.
 
 mod attach;
+mod copy_up;
 mod devices;
 mod hide;
+mod idmapped;
 mod mounts;
 mod target;
 mod tree;
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use davit_sys::mount::MountAttr;
@@ -23,14 +25,22 @@ use crate::failure::{Step, Wrap};
 use crate::plan::{Plan, Propagation};
 
 pub(crate) use devices::{Console, open_console};
+pub(crate) use idmapped::prepare;
 pub(crate) use tree::{Tree, open_in};
 
-/// Builds the root of `plan` and returns it with the terminal, if one is asked for.
-pub(crate) fn build(plan: &Plan, terminal: bool) -> Result<(Tree, Option<Console>), Failure> {
+/// Builds the root of `plan` and returns it with the terminal, if one is asked for. `prepared` are the
+/// sources of mounts that could only be made before.
+pub(crate) fn build(
+    plan: &Plan,
+    prepared: &[Option<OwnedFd>],
+    terminal: bool,
+) -> Result<(Tree, Option<Console>), Failure> {
     let rootfs = plan.rootfs.to_string_lossy();
     let tree = isolate(plan).wrap(|| format!("error preparing rootfs {rootfs:?}"))?;
-    for mount in &plan.mounts {
-        mounts::mount(&tree, mount)?;
+    let prepared = prepared.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let mut late = Vec::new();
+    for (mount, prepared) in plan.mounts.iter().zip(prepared) {
+        late.extend(mounts::mount(&tree, mount, prepared)?);
     }
     if let Some(nodes) = &plan.devices {
         devices::make_nodes(&tree, nodes).wrap(|| "error creating device nodes".to_owned())?;
@@ -43,6 +53,7 @@ pub(crate) fn build(plan: &Plan, terminal: bool) -> Result<(Tree, Option<Console
     }
     hide::make_readonly(&tree, &plan.readonly)?;
     hide::mask(&tree, &plan.masked)?;
+    late.iter().try_for_each(|mount| mounts::make_readonly(mount.as_fd()))?;
     Ok((tree, console))
 }
 

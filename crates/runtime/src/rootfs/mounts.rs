@@ -8,22 +8,33 @@ use davit_sys::mount::MountAttr;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::tree::Tree;
-use super::{attach, target};
+use super::{attach, copy_up, target};
 use crate::Failure;
 use crate::failure::{Step, Wrap, errno_text};
 use crate::plan::{CgroupMount, Mount, MountKind};
 
+const RDONLY: u64 = 1;
 const NOSUID_NODEV_NOEXEC: u64 = 0xe;
 
-/// Makes one mount.
-pub(super) fn mount(tree: &Tree, mount: &Mount) -> Result<(), Failure> {
+/// Makes one mount; of a bind, `prepared` is what its source has become. Returned is a mount that is to
+/// be made read-only when everything else is done, since more has to be put into it before.
+pub(super) fn mount(
+    tree: &Tree,
+    mount: &Mount,
+    prepared: Option<&OwnedFd>,
+) -> Result<Option<OwnedFd>, Failure> {
     let destination = mount.destination.to_string_lossy();
-    let result = match &mount.kind {
-        MountKind::Bind { source, recursive } => bind(tree, mount, source, *recursive),
-        MountKind::Filesystem { name, source, parameters } => {
+    let result = match (&mount.kind, prepared) {
+        (MountKind::Bind { .. }, Some(prepared)) => {
+            hang_bind(tree, mount, prepared.as_fd()).map(|()| None)
+        }
+        (MountKind::Bind { source, recursive }, None) => {
+            bind(tree, mount, source, *recursive).map(|()| None)
+        }
+        (MountKind::Filesystem { name, source, parameters }, _) => {
             filesystem(tree, mount, name, source, parameters)
         }
-        MountKind::Cgroup(kind) => cgroup(tree, mount, kind),
+        (MountKind::Cgroup(kind), _) => cgroup(tree, mount, kind),
     };
     let source = match &mount.kind {
         MountKind::Bind { source, .. } => source.to_string_lossy().into_owned(),
@@ -37,17 +48,22 @@ fn bind(tree: &Tree, mount: &Mount, source: &Path, recursive: bool) -> Result<()
     let name = source.to_string_lossy();
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, source, flags, Mode::empty()).step("open", &name)?;
-    let kind = rustix::fs::fstat(&file).step("stat", &name)?.st_mode;
     let copy = attach::copy_of(file.as_fd(), recursive).step("bind", &name)?;
-    target::check_source(copy.as_fd(), &mount.destination)?;
+    hang_bind(tree, mount, copy.as_fd())
+}
+
+fn hang_bind(tree: &Tree, mount: &Mount, copy: BorrowedFd<'_>) -> Result<(), Failure> {
+    let name = mount.destination.to_string_lossy();
+    let kind = rustix::fs::fstat(copy).step("stat", &name)?.st_mode;
+    target::check_source(copy, &mount.destination)?;
     let target = if FileType::from_raw_mode(kind) == FileType::Directory {
         target::directory(tree, &mount.destination)?
     } else {
         target::file(tree, &mount.destination)?
     };
-    hang(tree, mount, copy.as_fd(), target.as_fd())?;
-    attach::set_attr(copy.as_fd(), &mount.attr, false).step("remount", &name)?;
-    finish(mount, copy.as_fd())
+    hang(tree, mount, copy, target.as_fd())?;
+    attach::set_attr(copy, &mount.attr, false).step("remount", &name)?;
+    finish(mount, copy)
 }
 
 fn filesystem(
@@ -56,7 +72,7 @@ fn filesystem(
     name: &str,
     source: &str,
     parameters: &[(String, Option<String>)],
-) -> Result<(), Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
     let target = target::directory(tree, &mount.destination)?;
     let mut given: Vec<(&str, Option<&str>)> = parameters
         .iter()
@@ -64,7 +80,10 @@ fn filesystem(
         .filter(|(key, _)| !(name == "devpts" && key == "newinstance"))
         .map(|(key, value)| (key.as_str(), value.as_deref()))
         .collect();
-    if mount.is_readonly() {
+    let is_late =
+        mount.is_readonly() && (name == "tmpfs" || mount.destination == Path::new("/dev"));
+    let attr = if is_late { mount.attr.set & !RDONLY } else { mount.attr.set };
+    if mount.is_readonly() && !is_late {
         given.push(("ro", None));
     }
     // A tmpfs takes the permissions of the directory it covers.
@@ -73,9 +92,20 @@ fn filesystem(
     if let Some(Ok(mode)) = &mode {
         given.push(("mode", Some(mode)));
     }
-    let new = attach::new_filesystem(name, source, &given, mount.attr.set).step("mount", name)?;
+    let new = attach::new_filesystem(name, source, &given, attr).step("mount", name)?;
+    if mount.copy_up {
+        copy_up::copy(target.as_fd(), new.as_fd())
+            .step("tmpcopyup", mount.destination.to_string_lossy())?;
+    }
     hang(tree, mount, new.as_fd(), target.as_fd())?;
-    finish(mount, new.as_fd())
+    finish(mount, new.as_fd())?;
+    Ok(is_late.then_some(new))
+}
+
+/// Makes read-only what had to be written to until now.
+pub(super) fn make_readonly(mount: BorrowedFd<'_>) -> Result<(), Failure> {
+    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
+    attach::set_attr(mount, &attr, false).step("make read-only", "tmpfs")
 }
 
 fn hang(
@@ -100,9 +130,9 @@ fn finish(mount: &Mount, new: BorrowedFd<'_>) -> Result<(), Failure> {
     attach::set_attr(new, &mount.recursive_attr, true).step("remount", &destination)
 }
 
-fn cgroup(tree: &Tree, mount: &Mount, kind: &CgroupMount) -> Result<(), Failure> {
+fn cgroup(tree: &Tree, mount: &Mount, kind: &CgroupMount) -> Result<Option<OwnedFd>, Failure> {
     match kind {
-        CgroupMount::BoundV2(source) => bind(tree, mount, source, true),
+        CgroupMount::BoundV2(source) => bind(tree, mount, source, true).map(|()| None),
         CgroupMount::MountedV2 => filesystem(tree, mount, "cgroup2", "cgroup", &[]),
         CgroupMount::BoundV1(list) => {
             cgroup_v1(tree, mount, list, |hierarchy| bound_hierarchy(hierarchy, &mount.attr))
@@ -119,11 +149,12 @@ fn cgroup_v1(
     mount: &Mount,
     hierarchies: &[Hierarchy],
     make: impl Fn(&Hierarchy) -> std::io::Result<OwnedFd>,
-) -> Result<(), Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
     let root = target::directory(tree, &mount.destination)?;
     let tmpfs = [("mode", Some("755"))];
     let tmpfs = attach::new_filesystem("tmpfs", "tmpfs", &tmpfs, NOSUID_NODEV_NOEXEC);
-    attach::attach(tmpfs.step("mount", "tmpfs")?.as_fd(), root.as_fd()).step("mount", "tmpfs")?;
+    let tmpfs = tmpfs.step("mount", "tmpfs")?;
+    attach::attach(tmpfs.as_fd(), root.as_fd()).step("mount", "tmpfs")?;
     for hierarchy in hierarchies {
         let joined = hierarchy.controllers.join(",");
         let name = joined.strip_prefix("name=").unwrap_or(&joined);
@@ -139,7 +170,7 @@ fn cgroup_v1(
             }
         }
     }
-    Ok(())
+    Ok(mount.is_readonly().then_some(tmpfs))
 }
 
 fn bound_hierarchy(hierarchy: &Hierarchy, _attr: &MountAttr) -> std::io::Result<OwnedFd> {

@@ -5,5 +5,6 @@
 mod support;
 
 mod hooks;
+mod mounts;
 mod namespaces;
 mod process;
