@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::init::{connect_stdio, join_cgroups};
 use crate::labels;
-use crate::parent::{PidNamespace, kill_and_reap, open_unified, report, set_oom_score};
+use crate::parent::{PidNamespace, died, kill_and_reap, open_unified, report, set_oom_score};
 use crate::plan::{Domain, ProcessPlan};
 use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
@@ -132,9 +132,7 @@ fn start(
                 startsync::Message::Ready { console } => Ok(console),
                 startsync::Message::BeforePivot => Err(text("exec", "", "unexpected message")),
                 startsync::Message::Failed(failure) => Err(failure),
-                startsync::Message::Closed => {
-                    Err(text("exec", "", "the process ended unexpectedly"))
-                }
+                startsync::Message::Closed => Err(died(&child.pidfd, None, "the process")),
             }
         });
     match ready {

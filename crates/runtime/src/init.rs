@@ -55,20 +55,21 @@ impl Init<'_> {
     /// Runs all steps. Only returns on failure.
     pub(crate) fn run(&self) -> Result<Infallible, Failure> {
         process::hide()?;
-        join_cgroups(self.cgroup_files)?;
-        self.enter_namespaces()?;
-        self.become_mapped_root()?;
-        self.set_time_offsets()?;
+        join_cgroups(self.cgroup_files).at("cgroup")?;
+        self.enter_namespaces().at("namespaces")?;
+        self.become_mapped_root().at("namespaces")?;
+        self.set_time_offsets().at("namespaces")?;
         rustix::process::setsid().step("setsid", "")?;
-        self.set_names()?;
-        self.bring_loopback_up()?;
-        self.write_sysctls()?;
+        self.set_names().at("namespaces")?;
+        self.bring_loopback_up().at("namespaces")?;
+        self.write_sysctls().at("sysctl")?;
         let terminal = matches!(self.stdio, Stdio::Terminal);
-        let (tree, console) = rootfs::build(self.plan, self.prepared, terminal)?;
+        let (tree, console) = rootfs::build(self.plan, self.prepared, terminal).at("rootfs")?;
         self.run_hooks_before_pivot()?;
         labels::apply(&self.plan.process)?;
         rootfs::enter(self.plan, &tree)
-            .wrap(|| "error jailing process inside rootfs".to_owned())?;
+            .wrap(|| "error jailing process inside rootfs".to_owned())
+            .at("rootfs")?;
         drop(tree);
         process::create_cwd(&self.plan.process)?;
         connect_stdio(self.stdio, console.as_ref())?;
@@ -86,7 +87,9 @@ impl Init<'_> {
 
     fn enter_namespaces(&self) -> Result<(), Failure> {
         for entry in self.entries.iter().filter(|entry| entry.kind != namespace::PID) {
-            namespace::setns(entry.file.as_fd(), entry.kind).step("join namespace", &entry.name)?;
+            namespace::setns(entry.file.as_fd(), entry.kind)
+                .step("join namespace", &entry.name)
+                .hint(&[libc::EINVAL], || "it is no namespace of the kind asked for".to_owned())?;
         }
         if self.plan.namespaces.new_cgroup {
             namespace::unshare(namespace::CGROUP).step("unshare", "cgroup namespace")?;
@@ -174,7 +177,9 @@ impl Init<'_> {
         for Sysctl { path, value, .. } in &self.plan.sysctls {
             procfs
                 .write(&format!("sys/{path}"), value.as_bytes())
-                .step("write sysctl", format!("/proc/sys/{path}"))?;
+                .step("write sysctl", format!("/proc/sys/{path}"))
+                .hint(&[libc::ENOENT], || "this kernel has no such setting".to_owned())
+                .hint(&[libc::EINVAL], || format!("it doesn't take the value {value:?}"))?;
         }
         Ok(())
     }

@@ -293,7 +293,7 @@ fn wait_ready(
             startsync::Message::Failed(failure) => {
                 return Err(failure).wrap(|| "error during container init".to_owned());
             }
-            startsync::Message::Closed => return Err(died(child, cgroup)),
+            startsync::Message::Closed => return Err(died(&child.pidfd, cgroup, "container init")),
         }
     }
 }
@@ -306,13 +306,27 @@ fn run_hooks(plan: &Plan, child: &Child) -> Result<(), Failure> {
         .try_for_each(|kind| plan.hooks.run(*kind, &plan.subject(), child.pid, &surroundings))
 }
 
-/// The child ended without a word.
-fn died(child: &Child, cgroup: Option<&Cgroup>) -> Failure {
+/// The child, called `what`, ended without a word.
+pub(crate) fn died(pidfd: &OwnedFd, cgroup: Option<&Cgroup>, what: &str) -> Failure {
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    let status = rustix::io::retry_on_intr(wait).ok().flatten();
     if cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0)) {
-        let message = "container init was OOM-killed (memory limit too low?)";
+        let message = format!("{what} was OOM-killed (memory limit too low?)");
         return text("init", "", message);
     }
-    text("init", &child.pid.to_string(), "container init ended unexpectedly")
+    let signal = status.as_ref().and_then(|status| status.terminating_signal());
+    let code = status.as_ref().and_then(|status| status.exit_status());
+    let end = match (signal, code) {
+        (Some(9), _) => "it was killed (SIGKILL)".to_owned(),
+        (Some(signal), _) => format!("it was ended by signal {signal}"),
+        (_, Some(code)) => format!("it exited with status {code} and told no reason"),
+        _ => "its exit status is lost".to_owned(),
+    };
+    let mut failure = text("init", "", format!("{what} ended unexpectedly: {end}"));
+    if signal == Some(libc::SIGSYS) {
+        failure.hint = "its seccomp profile kills at a call that the set-up needs".into();
+    }
+    failure
 }
 
 /// Ends a child for good, whatever it was doing.

@@ -3,9 +3,10 @@
 use davit_monitor::protocol::Failure;
 use davit_types::Error;
 
-/// The runtime's failure as the protocol has it: the message says all.
+/// The runtime's failure as the protocol has it: the message says all, with the hint behind it.
 pub(crate) fn from_runtime(failure: davit_runtime::Failure) -> Failure {
-    Failure { stage: failure.stage, errno: failure.errno, message: failure.message }
+    let message = failure.to_string();
+    Failure { stage: failure.stage, errno: failure.errno, message }
 }
 
 /// An error of one of the shim's own steps.

@@ -34,21 +34,27 @@ const FAILED: u8 = b'F';
 const MAX_RECORD: usize = 8192;
 
 /// A step that failed, as the child reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failure {
-    /// The step, e.g. `mount` or `exec`.
+    /// The part of the set-up it happened in, e.g. `rootfs` or `exec`.
     pub stage: String,
+    /// What was being done, e.g. `mount`; empty when it was not a system call.
+    pub call: String,
     /// `errno`, 0 when it was not a system call.
     pub errno: i32,
     /// What the step worked on: a path, a limit's name.
     pub object: String,
-    /// The whole text for people, Docker's where clients match on it.
+    /// The text for people, Docker's where clients match on it.
     pub message: String,
+    /// What may be wrong and can be done about it; often empty.
+    pub hint: Box<str>,
 }
 
 impl fmt::Display for Failure {
+    /// The message, and behind it the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, " ({})", self.hint) }
     }
 }
 
@@ -214,7 +220,8 @@ fn wait(fd: BorrowedFd<'_>, expected: u8) -> io::Result<bool> {
 fn encode(failure: &Failure) -> Vec<u8> {
     let mut record = vec![FAILED];
     record.extend(failure.errno.to_le_bytes());
-    for text in [&failure.stage, &failure.object, &failure.message] {
+    let Failure { stage, call, errno: _, object, message, hint } = failure;
+    for text in [&**stage, call, object, hint, message] {
         let room = (MAX_RECORD - record.len()).saturating_sub(2);
         let bytes = &text.as_bytes()[..text.len().min(room).min(usize::from(u16::MAX))];
         let length = u16::try_from(bytes.len()).expect("cut to a u16 above");
@@ -236,8 +243,8 @@ fn decode(record: &[u8]) -> Failure {
         let length = take(2).try_into().map_or(0, u16::from_le_bytes);
         String::from_utf8_lossy(take(length.into())).into_owned()
     };
-    let (stage, object, message) = (text(), text(), text());
-    Failure { stage, errno, object, message }
+    let (stage, call, object, hint, message) = (text(), text(), text(), text(), text());
+    Failure { stage, call, errno, object, message, hint: hint.into() }
 }
 
 #[cfg(test)]
@@ -246,10 +253,12 @@ mod tests {
 
     fn failure() -> Failure {
         Failure {
-            stage: "mount".to_owned(),
+            stage: "rootfs".to_owned(),
+            call: "mount".to_owned(),
             errno: libc::ENOENT,
             object: "/proc".to_owned(),
             message: "mount /proc: no such file or directory".to_owned(),
+            hint: "the root has no /proc".into(),
         }
     }
 

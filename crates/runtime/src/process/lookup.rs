@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::diagnose;
 use crate::Failure;
 use crate::failure::{Step, errno_text, text};
 
@@ -22,7 +23,11 @@ pub(super) fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Failure>
         return match check(name) {
             Ok(()) => Ok(name.to_owned()),
             Err(Errno::ISDIR) => Err(failed(libc::EISDIR, "is a directory: permission denied")),
-            Err(Errno::ACCESS) => Err(failed(libc::EACCES, "permission denied")),
+            Err(Errno::ACCESS) => {
+                let hint = diagnose::forbidden(Path::new(OsStr::from_bytes(name.to_bytes())));
+                let hint = hint.unwrap_or_default();
+                Err(Failure { hint: hint.into(), ..failed(libc::EACCES, "permission denied") })
+            }
             Err(error) => {
                 let reason = errno_text(&io::Error::from(error));
                 Err(failed(error.raw_os_error(), &format!("stat {shown}: {reason}")))
@@ -44,7 +49,8 @@ pub(super) fn find(name: &CStr, path: Option<&[u8]>) -> Result<CString, Failure>
             }
         }
     }
-    Err(failed(libc::ENOENT, "executable file not found in $PATH"))
+    let hint = diagnose::unknown_name(&shown, path).unwrap_or_default();
+    Err(Failure { hint: hint.into(), ..failed(libc::ENOENT, "executable file not found in $PATH") })
 }
 
 /// Device and inode of the program that the runtime is.

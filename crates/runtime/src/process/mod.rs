@@ -3,6 +3,7 @@
 //! The same for a container's first process and for an exec.
 
 pub(crate) mod caps;
+mod diagnose;
 mod lookup;
 pub(crate) mod schedule;
 
@@ -19,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Rlimit};
 
 use crate::Failure;
-use crate::failure::{self, Step, errno_text, text};
+use crate::failure::{self, Step, Wrap, errno_text, text};
 use crate::plan::{Domain, ProcessPlan};
 use crate::rootfs::{Console, Tree};
 use crate::seccomp::Filter;
@@ -83,11 +84,7 @@ pub(crate) fn become_program(
         filter.install()?;
     }
     let error = sys_process::execve(&program, &plan.args, &env);
-    let program = program.to_string_lossy();
-    Err(Failure {
-        message: format!("exec {program}: {}", errno_text(&error)),
-        ..failure::io("exec", &program, &error)
-    })
+    Err(diagnose::failure(&program, &plan.args, &env, &error))
 }
 
 /// Keeps the container's processes from looking into this one, and from taking its descriptors,
@@ -205,7 +202,7 @@ fn enter_cwd(plan: &ProcessPlan, attempt: Attempt) -> Result<bool, Failure> {
             let error = io::Error::from(errno);
             let reason = errno_text(&error);
             let message = format!("chdir to cwd ({name:?}) set in config.json failed: {reason}");
-            Err(Failure { message, ..failure::io("chdir", &name, &error) })
+            Err(Failure { message, ..failure::io("chdir", &name, &error) }).at("cwd")
         }
     }
 }

@@ -5,10 +5,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use davit_sys::mount::{MountAttr, mount_setattr};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
 };
 
+use crate::failure::Told;
 use crate::plan::Propagation;
 use crate::procfs::Procfs;
 
@@ -19,19 +21,50 @@ pub(super) fn new_filesystem(
     parameters: &[(&str, Option<&str>)],
     attr: u64,
 ) -> io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|errno| told(errno, || format!("this kernel has no file system {name:?}")))?;
+    let made = configure(&context, source, parameters, attr);
+    made.map_err(|errno| {
+        let log = kernels_log(&context);
+        if log.is_empty() { errno.into() } else { told(errno, || log) }
+    })
+}
+
+fn configure(
+    context: &OwnedFd,
+    source: &str,
+    parameters: &[(&str, Option<&str>)],
+    attr: u64,
+) -> Result<OwnedFd, Errno> {
     if !source.is_empty() {
-        rustix::mount::fsconfig_set_string(&context, "source", source)?;
+        rustix::mount::fsconfig_set_string(context, "source", source)?;
     }
     for (key, value) in parameters {
         match value {
-            Some(value) => rustix::mount::fsconfig_set_string(&context, *key, *value)?,
-            None => rustix::mount::fsconfig_set_flag(&context, *key)?,
+            Some(value) => rustix::mount::fsconfig_set_string(context, *key, *value)?,
+            None => rustix::mount::fsconfig_set_flag(context, *key)?,
         }
     }
-    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsconfig_create(context)?;
     let attr = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr)?)
+    rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attr)
+}
+
+/// What the file system says about a failure, e.g. `tmpfs: Unknown parameter 'sise'`.
+fn kernels_log(context: &OwnedFd) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut record = [0; 512];
+    while let Ok(count @ 1..) = rustix::io::read(context, &mut record) {
+        let text = String::from_utf8_lossy(&record[..count]);
+        // Each begins with its level: e, w or i.
+        lines.push(text.split_once(' ').map_or(&*text, |(_, text)| text).trim().to_owned());
+    }
+    lines.join("; ")
+}
+
+fn told(errno: Errno, hint: impl FnOnce() -> String) -> io::Error {
+    let told = Told { errno: errno.raw_os_error(), hint: hint() };
+    io::Error::new(io::Error::from(errno).kind(), told)
 }
 
 /// A detached copy of the mount that `at` is in, beginning there.

@@ -16,6 +16,10 @@ use crate::plan::{CgroupMount, Mount, MountKind};
 const RDONLY: u64 = 1;
 const NOSUID_NODEV_NOEXEC: u64 = 0xe;
 
+/// runc's advice, which users search for.
+const MISMATCH: &str = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the \
+                        specified host path exists and is the expected type";
+
 /// Makes one mount; of a bind, `prepared` is what its source has become. Returned is a mount that is to
 /// be made read-only when everything else is done, since more has to be put into it before.
 pub(super) fn mount(
@@ -41,7 +45,9 @@ pub(super) fn mount(
         MountKind::Filesystem { source, .. } => source.clone(),
         MountKind::Cgroup(_) => "cgroup".to_owned(),
     };
-    result.wrap(|| format!("error mounting {source:?} to rootfs at {destination:?}"))
+    result
+        .wrap(|| format!("error mounting {source:?} to rootfs at {destination:?}"))
+        .hint(&[libc::ENOTDIR], || MISMATCH.to_owned())
 }
 
 fn bind(tree: &Tree, mount: &Mount, source: &Path, recursive: bool) -> Result<(), Failure> {

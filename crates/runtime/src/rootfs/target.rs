@@ -22,7 +22,12 @@ pub(super) fn directory(tree: &Tree, destination: &Path) -> Result<OwnedFd, Fail
 
 /// The file to mount on, created if missing.
 pub(super) fn file(tree: &Tree, destination: &Path) -> Result<OwnedFd, Failure> {
-    find(tree, destination, || tree.make_file(destination, 0o755))
+    let target = find(tree, destination, || tree.make_file(destination, 0o755))?;
+    if is_directory(target.as_fd()) {
+        // The kernel would say no more than "invalid argument".
+        return Err(Errno::NOTDIR).step("mount", destination.to_string_lossy());
+    }
+    Ok(target)
 }
 
 /// What is bound to `/proc` has to be one, else every protection below it is sham (CVE-2019-16884).
