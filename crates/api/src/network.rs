@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::EndpointSettings;
 use crate::lenient::null_as_default as null;
 use crate::time::Time;
 
@@ -155,6 +156,71 @@ pub struct SubnetStatus {
     /// Addresses left to give.
     #[serde(rename = "DynamicIPsAvailable", deserialize_with = "null")]
     pub dynamic_ips_available: u64,
+}
+
+/// Body of `POST /networks/create`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Eq)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkCreateRequest {
+    /// Its name.
+    #[serde(deserialize_with = "null")]
+    pub name: String,
+    /// Its driver; empty for `bridge`.
+    #[serde(deserialize_with = "null")]
+    pub driver: String,
+    /// `local`, or `swarm`.
+    #[serde(deserialize_with = "null")]
+    pub scope: String,
+    /// Containers get IPv4 addresses, unless this says no.
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: Option<bool>,
+    /// Containers get IPv6 addresses, if this says so.
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: Option<bool>,
+    /// Its addresses.
+    #[serde(rename = "IPAM")]
+    pub ipam: Option<Ipam>,
+    /// No way out.
+    #[serde(deserialize_with = "null")]
+    pub internal: bool,
+    /// Swarm only.
+    #[serde(deserialize_with = "null")]
+    pub attachable: bool,
+    /// Swarm only.
+    #[serde(deserialize_with = "null")]
+    pub ingress: bool,
+    /// Only a configuration for others.
+    #[serde(deserialize_with = "null")]
+    pub config_only: bool,
+    /// Where its configuration comes from.
+    pub config_from: Option<ConfigReference>,
+    /// Options of the driver.
+    pub options: Option<BTreeMap<String, String>>,
+    /// Labels.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Body of `POST /networks/{id}/connect`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Eq)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkConnectRequest {
+    /// Name or id of the container.
+    #[serde(deserialize_with = "null")]
+    pub container: String,
+    /// What is wanted of the endpoint.
+    pub endpoint_config: Option<EndpointSettings>,
+}
+
+/// Body of `POST /networks/{id}/disconnect`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Eq)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkDisconnectRequest {
+    /// Name or id of the container.
+    #[serde(deserialize_with = "null")]
+    pub container: String,
+    /// Whatever state it is in.
+    #[serde(deserialize_with = "null")]
+    pub force: bool,
 }
 
 /// The network made.

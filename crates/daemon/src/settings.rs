@@ -113,8 +113,8 @@ fn network_config(config: &mut Config, args: &Args, file: &ConfigFile) -> Result
     network.state_dir = config.data_root.join("network");
     network.netns_dir = config.exec_root.join("netns");
     let bridge = either!(args, file, bridge);
-    network.enabled =
-        bridge.as_deref() != Some("none") && either!(args, file, iptables).unwrap_or(true);
+    network.enabled = bridge.as_deref() != Some("none");
+    network.firewall = either!(args, file, iptables).unwrap_or(true);
     if let Some(name) = bridge.filter(|name| name != "none") {
         network.bridge_name = name;
     }
@@ -124,7 +124,7 @@ fn network_config(config: &mut Config, args: &Args, file: &ConfigFile) -> Result
             Some(parsed.with_context(|| format!("invalid bridge address (--bip): {bip}"))?);
     }
     network.table = either!(args, file, firewall_table).unwrap_or_else(|| network.table.clone());
-    network.mtu = either!(args, file, mtu).filter(|mtu| *mtu > 0).unwrap_or(network.mtu);
+    network.mtu = either!(args, file, mtu).filter(|mtu| *mtu > 0);
     network.default_host_ip = either!(args, file, ip).unwrap_or(network.default_host_ip);
     network.icc = either!(args, file, icc).unwrap_or(network.icc);
     network.ip_masq = either!(args, file, ip_masq).unwrap_or(network.ip_masq);

@@ -43,11 +43,11 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
     }
     let found: Vec<Option<Found>> = reconnects.join_all().await;
     let mut followers = Vec::new();
-    let mut live: Vec<(String, Sandbox)> = Vec::new();
+    let mut live: Vec<(String, String, Sandbox)> = Vec::new();
     for found in found.into_iter().flatten() {
         let snapshot = found.container.snapshot();
         if let Some(sandbox) = snapshot.record.davit_sandbox.clone() {
-            live.push((found.container.id.to_string(), sandbox));
+            live.push((found.container.id.to_string(), snapshot.name().to_owned(), sandbox));
         }
         followers.push(found);
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
+use crate::ipam::AddressPool;
+
 /// The settings [`crate::Networks::open`] works by.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,16 +20,21 @@ pub struct Config {
     pub bridge_ip: Option<Ipv4Net>,
     /// Name of the nftables table, which is ours alone.
     pub table: String,
-    /// MTU of the bridge and of the containers' interfaces.
-    pub mtu: u16,
+    /// MTU of bridges and of the containers' interfaces; absent: that of the interface that leads
+    /// out, or 1500.
+    pub mtu: Option<u16>,
     /// The host address ports are published on unless a request names one.
     pub default_host_ip: IpAddr,
     /// Whether containers of the default bridge may talk to each other.
     pub icc: bool,
     /// Whether traffic that leaves the bridge gets the host's source address.
     pub ip_masq: bool,
-    /// `false`: no bridge and no firewall table are made (`--bridge none`).
+    /// `false`: there is no default bridge (`--bridge none`).
     pub enabled: bool,
+    /// `false`: no firewall tables are made, and no bridges either (`--iptables=false`).
+    pub firewall: bool,
+    /// What subnets that nobody chose are cut from; empty: Docker's.
+    pub address_pools: Vec<AddressPool>,
 }
 
 impl Default for Config {
@@ -38,11 +45,13 @@ impl Default for Config {
             bridge_name: "davit0".to_owned(),
             bridge_ip: None,
             table: "davit".to_owned(),
-            mtu: 1500,
+            mtu: None,
             default_host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             icc: true,
             ip_masq: true,
             enabled: true,
+            firewall: true,
+            address_pools: Vec::new(),
         }
     }
 }

@@ -4,21 +4,22 @@
 //! sending from the same port would never notice that a port was published or taken back.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::firewall::message::Attributes;
+use crate::firewall::ruleset::Family;
 use crate::netlink::{Batch, Connection};
 use crate::sandbox::{PortBinding, Protocol};
 
 // linux/netfilter/nfnetlink_conntrack.h; names as there, without their prefixes.
 const SUBSYSTEM: u16 = 1;
 const DELETE: u16 = SUBSYSTEM << 8 | 2;
-const IPV4: u8 = 2;
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const IP_V4_SRC: u16 = 1;
+const IP_V6_SRC: u16 = 3;
 const PROTO_NUM: u16 = 1;
 const PROTO_DST_PORT: u16 = 3;
 const FILTER: u16 = 25;
@@ -39,7 +40,8 @@ pub(crate) fn forget_flows_to(connection: &Connection, ports: &[PortBinding]) ->
             .bytes(PROTO_NUM, &[port.protocol.number()])
             .bytes(PROTO_DST_PORT, &port.host_port.to_be_bytes());
         let tuple = Attributes::default().nested(TUPLE_PROTO, proto);
-        push(&mut batch, TUPLE_ORIG, tuple, [MATCH_PROTO_NUM | MATCH_DST_PORT, 0]);
+        let family = Family::of(port.host_ip);
+        push(&mut batch, family, TUPLE_ORIG, tuple, [MATCH_PROTO_NUM | MATCH_DST_PORT, 0]);
     }
     connection.send_all(&batch)
 }
@@ -48,19 +50,29 @@ pub(crate) fn forget_flows_to(connection: &Connection, ports: &[PortBinding]) ->
 ///
 /// # Errors
 /// As [`forget_flows_to`].
-pub(crate) fn forget_flows_of(connection: &Connection, container: Ipv4Addr) -> io::Result<()> {
+pub(crate) fn forget_flows_of(connection: &Connection, container: IpAddr) -> io::Result<()> {
     let mut batch = Batch::default();
-    let address = Attributes::default().bytes(IP_V4_SRC, &container.octets());
+    let address = match container {
+        IpAddr::V4(ip) => Attributes::default().bytes(IP_V4_SRC, &ip.octets()),
+        IpAddr::V6(ip) => Attributes::default().bytes(IP_V6_SRC, &ip.octets()),
+    };
     let tuple = Attributes::default().nested(TUPLE_IP, address);
-    push(&mut batch, TUPLE_REPLY, tuple, [0, MATCH_IP_SRC]);
+    push(&mut batch, Family::of(container), TUPLE_REPLY, tuple, [0, MATCH_IP_SRC]);
     connection.send_all(&batch)
 }
 
-fn push(batch: &mut Batch, kind: u16, tuple: Attributes, [original, reply]: [u32; 2]) {
+fn push(
+    batch: &mut Batch,
+    family: Family,
+    kind: u16,
+    tuple: Attributes,
+    [original, reply]: [u32; 2],
+) {
     // Unlike nearly everything here, the flags are in the host's byte order.
     let filter = Attributes::default()
         .bytes(FILTER_ORIG_FLAGS, &original.to_ne_bytes())
         .bytes(FILTER_REPLY_FLAGS, &reply.to_ne_bytes());
-    let message = Attributes::message(IPV4, 0).nested(kind, tuple).nested(FILTER, filter);
+    let message =
+        Attributes::message(family.number(), 0).nested(kind, tuple).nested(FILTER, filter);
     batch.push(DELETE, 0, message.as_bytes());
 }

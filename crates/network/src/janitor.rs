@@ -9,7 +9,7 @@
 //! itself.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub(crate) struct Janitor {
 enum Order {
     DeleteLink(String),
     ForgetFlowsTo(Vec<PortBinding>),
-    ForgetFlowsOf(Ipv4Addr),
+    ForgetFlowsOf(IpAddr),
 }
 
 impl Janitor {
@@ -62,7 +62,7 @@ impl Janitor {
     }
 
     /// Lets running UDP flows notice that a container's `ports` aren't published any more.
-    pub(crate) fn forget_flows_of(&self, container: Ipv4Addr, ports: &[PortBinding]) {
+    pub(crate) fn forget_flows_of(&self, container: IpAddr, ports: &[PortBinding]) {
         if has_udp(ports) {
             self.order(Order::ForgetFlowsOf(container));
         }

@@ -5,18 +5,24 @@
 //! brings the first in line with the second. All work happens in the network and mount namespace
 //! of the thread that calls, which has to be the one that [`Networks::open`] was called in.
 
+mod attach;
 mod bridge;
 mod config;
+mod connect;
 mod conntrack;
 mod create;
+mod definition;
+mod definitions;
 pub mod files;
 mod firewall;
 mod ipam;
 mod janitor;
 mod link;
+mod net;
 mod netlink;
 mod netns;
 mod networks;
+mod options;
 mod ports;
 mod recover;
 mod remove;
@@ -24,6 +30,10 @@ mod sandbox;
 mod store;
 
 pub use config::Config;
-pub use ipnet::Ipv4Net;
+pub use definition::{Definition, NetworkRequest, Subnet, SubnetRequest};
+pub use ipam::AddressPool;
+pub use ipnet::{IpNet, Ipv4Net};
 pub use networks::{NetworkInfo, Networks};
-pub use sandbox::{Endpoint, Mode, PortBinding, PortRequest, Protocol, Sandbox, SandboxSpec};
+pub use sandbox::{
+    Endpoint, EndpointSpec, PortBinding, PortRequest, Protocol, Sandbox, SandboxSpec,
+};

@@ -4,14 +4,16 @@
 //! the other end as `eth0` in the container's namespace, with its hardware address.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::Parseable;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage, State,
@@ -29,8 +31,6 @@ use crate::netlink::{Batch, CREATE, Connection, EXCLUSIVE, REPLACE};
 /// A hardware address.
 pub(crate) type Mac = [u8; 6];
 
-/// The interface a container sees.
-const CONTAINER_INTERFACE: &str = "eth0";
 /// 100 ms in all; then the container starts without.
 const CARRIER_POLLS: u32 = 500;
 const CARRIER_POLL: Duration = Duration::from_micros(200);
@@ -44,6 +44,7 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
     /// `bridge`, `veth`, ...
     pub(crate) kind: Option<String>,
+    pub(crate) mtu: Option<u32>,
     /// Whether it carries packets now.
     pub(crate) is_operational: bool,
 }
@@ -53,12 +54,14 @@ pub(crate) struct Link {
 pub(crate) struct Veth<'a> {
     /// Name of the host's end.
     pub(crate) host: &'a str,
+    /// Name of the container's.
+    pub(crate) inside: &'a str,
     /// Index of the bridge.
     pub(crate) bridge: u32,
     pub(crate) mtu: u16,
     /// Hardware address of the container's end.
     pub(crate) mac: Mac,
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) addresses: &'a [IpAddr],
     pub(crate) port: Port,
 }
 
@@ -130,25 +133,29 @@ pub(crate) fn delete_link(route: &Connection, name: &str) -> io::Result<()> {
     }
 }
 
-/// The IPv4 addresses of an interface.
-pub(crate) fn addresses(route: &Connection, index: u32) -> io::Result<Vec<Ipv4Net>> {
-    let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+/// The addresses of an interface, but those the kernel gives itself.
+pub(crate) fn addresses(route: &Connection, index: u32) -> io::Result<Vec<IpNet>> {
+    let message = AddressMessage::default();
     let found = route.dump_route(&RouteNetlinkMessage::GetAddress(message))?;
     let own = |payload: &Vec<u8>| {
         let message = AddressMessage::parse(payload).ok()?;
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
-            _ => None,
-        })?;
-        let net = Ipv4Net::new(address, message.header.prefix_len).ok()?;
-        (message.header.index == index).then_some(net)
+        let address = |local: bool| {
+            message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(ip) if local => Some(*ip),
+                AddressAttribute::Address(ip) if !local => Some(*ip),
+                _ => None,
+            })
+        };
+        let address = address(true).or_else(|| address(false))?;
+        let net = IpNet::new(address, message.header.prefix_len).ok()?;
+        let is_given = message.header.scope != AddressScope::Link;
+        (message.header.index == index && is_given).then_some(net)
     };
     Ok(found.iter().filter_map(own).collect())
 }
 
 /// Adds an address to an interface; having it already is no error.
-pub(crate) fn add_address(route: &Connection, index: u32, address: Ipv4Net) -> io::Result<()> {
+pub(crate) fn add_address(route: &Connection, index: u32, address: IpNet) -> io::Result<()> {
     let mut batch = Batch::default();
     let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
     batch.push_route(CREATE | REPLACE, &message);
@@ -156,34 +163,68 @@ pub(crate) fn add_address(route: &Connection, index: u32, address: Ipv4Net) -> i
 }
 
 /// Takes an address from an interface.
-pub(crate) fn delete_address(route: &Connection, index: u32, address: Ipv4Net) -> io::Result<()> {
+pub(crate) fn delete_address(route: &Connection, index: u32, address: IpNet) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.push_route(0, &RouteNetlinkMessage::DelAddress(address_message(index, address)));
     route.send_all(&batch)
 }
 
-/// The IPv4 subnets that are routed, except by the default route and through interface `but`.
-pub(crate) fn routed_subnets(route: &Connection, but: Option<u32>) -> io::Result<Vec<Ipv4Net>> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
-    let found = route.dump_route(&RouteNetlinkMessage::GetRoute(message))?;
-    let subnet = |payload: &Vec<u8>| {
-        let message = RouteMessage::parse(payload).ok()?;
-        let through = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            _ => None,
-        });
-        let destination = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
-            _ => None,
-        })?;
-        let net = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
-        let counts = message.header.kind == RouteType::Unicast
-            && net.prefix_len() > 0
-            && (but.is_none() || through != but);
-        counts.then_some(net)
+/// A route, as far as it matters here.
+struct Route {
+    /// Absent: the default route.
+    destination: Option<IpNet>,
+    through: Option<u32>,
+}
+
+fn routes(route: &Connection) -> io::Result<Vec<Route>> {
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        found.extend(route.dump_route(&RouteNetlinkMessage::GetRoute(message))?);
+    }
+    Ok(found.iter().filter_map(|payload| parse_route(payload)).collect())
+}
+
+fn parse_route(payload: &[u8]) -> Option<Route> {
+    let message = RouteMessage::parse(payload).ok()?;
+    if message.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let through = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    });
+    let length = message.header.destination_prefix_length;
+    let destination = match destination {
+        Some(ip) if length > 0 => Some(IpNet::new(ip, length).ok()?),
+        _ => None,
     };
-    Ok(found.iter().filter_map(subnet).collect())
+    Some(Route { destination, through })
+}
+
+/// The subnets that are routed, except by the default route and through the interfaces `but`.
+pub(crate) fn routed_subnets(route: &Connection, but: &[u32]) -> io::Result<Vec<IpNet>> {
+    let counts = |route: Route| {
+        let elsewhere = route.through.is_none_or(|index| !but.contains(&index));
+        route.destination.filter(|_| elsewhere)
+    };
+    Ok(routes(route)?.into_iter().filter_map(counts).collect())
+}
+
+/// The MTU of the interface that the default route goes through.
+pub(crate) fn egress_mtu(route: &Connection) -> io::Result<Option<u16>> {
+    let through = routes(route)?
+        .into_iter()
+        .find_map(|route| route.through.filter(|_| route.destination.is_none()));
+    let Some(index) = through else { return Ok(None) };
+    let link = links(route)?.into_iter().find(|link| link.index == index);
+    Ok(link.and_then(|link| link.mtu).and_then(|mtu| u16::try_from(mtu).ok()))
 }
 
 /// Makes a veth pair between the host's bridge and `namespace`. The host learns the container's
@@ -194,7 +235,7 @@ pub(crate) fn create_veth(
     veth: &Veth<'_>,
 ) -> io::Result<()> {
     let mut peer = LinkMessage::default();
-    peer.attributes.push(LinkAttribute::IfName(CONTAINER_INTERFACE.to_owned()));
+    peer.attributes.push(LinkAttribute::IfName(veth.inside.to_owned()));
     peer.attributes.push(LinkAttribute::Address(veth.mac.to_vec()));
     peer.attributes.push(LinkAttribute::Mtu(u32::from(veth.mtu)));
     peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
@@ -211,15 +252,20 @@ pub(crate) fn create_veth(
     if veth.port != Port::default() {
         batch.push_route(0, &port_settings(veth.host, veth.port));
     }
-    batch.push_route(CREATE | REPLACE, &neighbour(veth));
+    for ip in veth.addresses {
+        batch.push_route(CREATE | REPLACE, &neighbour(veth, *ip));
+    }
     route_result(host.send(&batch)?)
 }
 
 /// Waits until both ends of a veth pair carry packets: the kernel gets to that in its own time, and
 /// a first packet that comes too early is lost, which costs TCP a second. Asking makes newer
 /// kernels (6.8) do it at once.
-pub(crate) fn await_veth(host: &Connection, name: &str, inside: &Connection) -> io::Result<()> {
-    for (connection, name) in [(inside, CONTAINER_INTERFACE), (host, name)] {
+pub(crate) fn await_veth(
+    (host, name): (&Connection, &str),
+    (inside, interface): (&Connection, &str),
+) -> io::Result<()> {
+    for (connection, name) in [(inside, interface), (host, name)] {
         for _ in 0..CARRIER_POLLS {
             if link(connection, name)?.is_some_and(|link| link.is_operational) {
                 break;
@@ -230,33 +276,71 @@ pub(crate) fn await_veth(host: &Connection, name: &str, inside: &Connection) -> 
     Ok(())
 }
 
-/// Inside the container's namespace: sets the hardware address `eth0` has already, on which the
-/// kernel tells it to the neighbours if `arp_notify` is set.
-pub(crate) fn touch_mac(inside: &Connection, mac: Mac) -> io::Result<()> {
+/// Inside the container's namespace: sets the hardware address `interface` has already, on which
+/// the kernel tells it to the neighbours if `arp_notify` is set.
+pub(crate) fn touch_mac(inside: &Connection, interface: &str, mac: Mac) -> io::Result<()> {
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(CONTAINER_INTERFACE.to_owned()));
+    message.attributes.push(LinkAttribute::IfName(interface.to_owned()));
     message.attributes.push(LinkAttribute::Address(mac.to_vec()));
     let mut batch = Batch::default();
     batch.push_route(0, &RouteNetlinkMessage::SetLink(message));
     inside.send_all(&batch)
 }
 
-/// Inside the container's namespace: loopback, address, `eth0` up, default route.
+/// Inside the container's namespace: loopback up, the interface's addresses, and up with it.
 pub(crate) fn configure_container(
     inside: &Connection,
-    address: Ipv4Net,
-    gateway: Ipv4Addr,
+    interface: &str,
+    addresses: &[IpNet],
 ) -> io::Result<()> {
     // Not always 2: modules may put a device of their own into every new namespace.
-    let eth0 = link(inside, CONTAINER_INTERFACE)?
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "eth0 is not there"))?;
+    let index = index_of(inside, interface)?;
     let mut batch = Batch::default();
     batch.push_route(0, &RouteNetlinkMessage::SetLink(loopback_up()));
-    let address = RouteNetlinkMessage::NewAddress(address_message(eth0.index, address));
-    batch.push_route(CREATE | EXCLUSIVE, &address);
-    batch.push_route(0, &RouteNetlinkMessage::SetLink(up(eth0.index)));
-    batch.push_route(CREATE | EXCLUSIVE, &default_route(eth0.index, gateway));
+    for address in addresses {
+        let address = RouteNetlinkMessage::NewAddress(address_message(index, *address));
+        batch.push_route(CREATE | EXCLUSIVE, &address);
+    }
+    batch.push_route(0, &RouteNetlinkMessage::SetLink(up(index)));
     inside.send_all(&batch)
+}
+
+/// Inside the container's namespace: makes the default route of the gateway's family go there.
+pub(crate) fn set_default_route(
+    inside: &Connection,
+    interface: &str,
+    gateway: IpAddr,
+) -> io::Result<()> {
+    let index = index_of(inside, interface)?;
+    let mut batch = Batch::default();
+    let message = RouteNetlinkMessage::NewRoute(default_route(index, gateway));
+    batch.push_route(CREATE | REPLACE, &message);
+    inside.send_all(&batch)
+}
+
+/// Inside the container's namespace: there is no default route of this family any more.
+pub(crate) fn delete_default_route(
+    inside: &Connection,
+    interface: &str,
+    gateway: IpAddr,
+) -> io::Result<()> {
+    let Some(found) = link(inside, interface)? else { return Ok(()) };
+    let mut batch = Batch::default();
+    let message = RouteNetlinkMessage::DelRoute(default_route(found.index, gateway));
+    batch.push_route(0, &message);
+    match inside.send_all(&batch) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn index_of(route: &Connection, interface: &str) -> io::Result<u32> {
+    let found = link(route, interface)?.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("{interface} is not there"))
+    })?;
+    Ok(found.index)
 }
 
 /// Colon-separated hex digits.
@@ -305,38 +389,55 @@ fn port_settings(name: &str, port: Port) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewLink(message)
 }
 
-fn neighbour(veth: &Veth<'_>) -> RouteNetlinkMessage {
+fn neighbour(veth: &Veth<'_>, ip: IpAddr) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    let (family, address) = match ip {
+        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
+    };
+    message.header.family = family;
     message.header.ifindex = veth.bridge;
     message.header.state = NeighbourState::Reachable;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(veth.ip)));
+    message.attributes.push(NeighbourAttribute::Destination(address));
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(veth.mac.to_vec()));
     RouteNetlinkMessage::NewNeighbour(message)
 }
 
-fn address_message(index: u32, address: Ipv4Net) -> AddressMessage {
+fn address_message(index: u32, address: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
     message.header.prefix_len = address.prefix_len();
     message.header.scope = AddressScope::Universe;
     message.header.index = index;
-    message.attributes.push(AddressAttribute::Local(IpAddr::V4(address.addr())));
-    message.attributes.push(AddressAttribute::Address(IpAddr::V4(address.addr())));
-    message.attributes.push(AddressAttribute::Broadcast(address.broadcast()));
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    match address {
+        IpNet::V4(net) => {
+            message.header.family = AddressFamily::Inet;
+            message.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
+        }
+        IpNet::V6(_) => {
+            message.header.family = AddressFamily::Inet6;
+            // Nobody else has it: usable at once.
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+    }
     message
 }
 
-fn default_route(index: u32, gateway: Ipv4Addr) -> RouteNetlinkMessage {
+fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    let (family, address) = match gateway {
+        IpAddr::V4(ip) => (AddressFamily::Inet, RouteAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, RouteAddress::Inet6(ip)),
+    };
+    message.header.address_family = family;
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    message.attributes.push(RouteAttribute::Gateway(address));
     message.attributes.push(RouteAttribute::Oif(index));
-    RouteNetlinkMessage::NewRoute(message)
+    message
 }
 
 fn parse_link(payload: &[u8]) -> Option<Link> {
@@ -345,6 +446,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = Some(mtu),
             LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::OperState(state) => link.is_operational = state == State::Up,
             LinkAttribute::LinkInfo(infos) => {

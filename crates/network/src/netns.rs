@@ -8,10 +8,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use davit_sys::namespace::{NETWORK, unshare};
+use davit_sys::namespace::{NETWORK, setns, unshare};
 use davit_types::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
@@ -33,12 +34,30 @@ pub(crate) fn create<T: Send>(
         let file = File::open(path).context(|| format!("open {}", path.display()))?;
         setup(file)
     };
+    on_a_thread(work)
+}
+
+/// Runs `work` inside the namespace pinned at `path`.
+///
+/// # Errors
+/// It isn't there, or whatever fails inside.
+pub(crate) fn enter<T: Send>(
+    path: &Path,
+    work: impl FnOnce(File) -> Result<T> + Send,
+) -> Result<T> {
+    let file = File::open(path).context(|| format!("open {}", path.display()))?;
+    on_a_thread(|| {
+        setns(file.as_fd(), NETWORK).context(|| format!("enter {}", path.display()))?;
+        work(file)
+    })
+}
+
+/// Work that changes the thread's namespace has a thread of its own.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("netns".to_owned()).stack_size(STACK);
         let handle = builder.spawn_scoped(scope, work).context(|| "start a thread")?;
-        handle
-            .join()
-            .map_err(|_| Error::internal("set up network namespace: the thread panicked"))?
+        handle.join().map_err(|_| Error::internal("work in a network namespace: panic"))?
     })
 }
 

@@ -3,19 +3,19 @@
 //! The socket never serves anything: the firewall rewrites a connection before it gets there. It
 //! makes a clash an error at once, with another container as with any other program, before us or
 //! after us. A TCP socket is bound but doesn't listen: should a connection ever reach it, it is
-//! refused, and nobody hangs. Nothing is bound on IPv6, so that a client that tries `::1` first is
-//! refused there and goes on to `127.0.0.1`.
+//! refused, and nobody hangs. For a container without an IPv6 address nothing is bound on IPv6, so
+//! that a client that tries `::1` first is refused there and goes on to `127.0.0.1`.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use davit_types::{Error, Kind, Result};
+use davit_types::{Error, Result};
 use socket2::{Domain, Socket, Type};
 
 use crate::sandbox::{PortBinding, PortRequest, Protocol};
@@ -35,7 +35,7 @@ pub(crate) struct Ports {
 #[derive(Debug, Default)]
 struct State {
     /// The host addresses a port is published on.
-    taken: HashMap<(Protocol, u16), Vec<Ipv4Addr>>,
+    taken: HashMap<(Protocol, u16), Vec<IpAddr>>,
     /// When ports were given back lately.
     released: HashMap<(Protocol, u16), Instant>,
     /// Where the search for the next ephemeral port starts.
@@ -48,6 +48,46 @@ pub(crate) struct Reservation {
     pub(crate) binding: PortBinding,
     /// Absent: another program took the port while no daemon was running.
     _socket: Option<Socket>,
+}
+
+/// Where a container's ports can be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// The host address of requests that name none.
+    pub(crate) default_ip: IpAddr,
+    /// The container has an address, by family: IPv4, IPv6.
+    pub(crate) has: [bool; 2],
+    /// It is served at that address, by family.
+    pub(crate) routed: [bool; 2],
+}
+
+impl Reach {
+    /// The host addresses that a request is for.
+    fn hosts(&self, request: &PortRequest) -> Result<Vec<IpAddr>> {
+        let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let wanted = match request.host_ip {
+            Some(ip) => vec![ip],
+            // Unless an address is named, both families.
+            None if self.default_ip.is_unspecified() && self.default_ip.is_ipv4() => {
+                vec![self.default_ip, any_v6]
+            }
+            None => vec![self.default_ip],
+        };
+        let hosts: Vec<IpAddr> =
+            wanted.iter().copied().filter(|ip| self.has[usize::from(ip.is_ipv6())]).collect();
+        if hosts.is_empty() {
+            let (ip, family) = (wanted[0], if wanted[0].is_ipv4() { "IPv4" } else { "IPv6" });
+            return Err(Error::invalid(format!(
+                "publish a port on {}: the container has no {family} address",
+                shown(ip)
+            )));
+        }
+        Ok(hosts)
+    }
+
+    fn is_routed(&self, ip: IpAddr) -> bool {
+        self.routed[usize::from(ip.is_ipv6())]
+    }
 }
 
 /// Why a port can't be had.
@@ -63,14 +103,15 @@ impl Ports {
     pub(crate) fn reserve(
         &self,
         requests: &[PortRequest],
-        default_ip: IpAddr,
+        reach: &Reach,
     ) -> Result<Vec<Reservation>> {
         let mut reservations = Vec::with_capacity(requests.len());
         let mut state = self.lock();
         for request in requests {
-            let host_ip = request.host_ip.unwrap_or(default_ip);
-            match state.reserve_one(request, host_ip) {
-                Ok(reservation) => reservations.push(reservation),
+            let reserved =
+                reach.hosts(request).and_then(|hosts| state.reserve_one(request, &hosts, reach));
+            match reserved {
+                Ok(mut some) => reservations.append(&mut some),
                 Err(error) => {
                     state.forget(&reservations);
                     return Err(error);
@@ -87,11 +128,15 @@ impl Ports {
         let mut failures = Vec::new();
         let mut adopt = |binding: &PortBinding| {
             let (protocol, port) = (binding.protocol, binding.host_port);
-            let bound = ipv4(binding.host_ip).and_then(|ip| {
-                state.bind(protocol, ip, port).map_err(|r| r.error(protocol, ip, port))
-            });
+            let ip = binding.host_ip;
+            if port == 0 {
+                // Of a routed network: nothing was reserved.
+                return Reservation { binding: binding.clone(), _socket: None };
+            }
+            let bound =
+                state.bind(protocol, ip, port).map_err(|refusal| refusal.error(protocol, ip, port));
             let socket = bound.map_err(|error| failures.push(error)).ok();
-            if let (None, IpAddr::V4(ip)) = (&socket, binding.host_ip) {
+            if socket.is_none() {
                 state.taken.entry((protocol, port)).or_default().push(ip);
             }
             Reservation { binding: binding.clone(), _socket: socket }
@@ -114,46 +159,63 @@ impl Ports {
 }
 
 impl State {
-    fn reserve_one(&mut self, request: &PortRequest, host_ip: IpAddr) -> Result<Reservation> {
-        let ip = ipv4(host_ip)?;
-        let protocol = request.protocol;
-        let (port, socket) = match &request.host_port {
-            Some(range) => self.bind_first(protocol, ip, range.clone())?,
-            None => self.bind_ephemeral(protocol, ip)?,
+    /// The same port on all `hosts`.
+    fn reserve_one(
+        &mut self,
+        request: &PortRequest,
+        hosts: &[IpAddr],
+        reach: &Reach,
+    ) -> Result<Vec<Reservation>> {
+        let PortRequest { protocol, container_port, .. } = *request;
+        let reservation = |host_ip, host_port, socket| {
+            let binding = PortBinding { host_ip, host_port, container_port, protocol };
+            Reservation { binding, _socket: socket }
         };
-        let binding = PortBinding {
-            host_ip,
-            host_port: port,
-            container_port: request.container_port,
-            protocol,
+        let (routed, bound): (Vec<IpAddr>, Vec<IpAddr>) =
+            hosts.iter().partition(|ip| reach.is_routed(**ip));
+        // Served at the container's own address: the host's port stays free.
+        let mut reserved: Vec<Reservation> =
+            routed.into_iter().map(|ip| reservation(ip, 0, None)).collect();
+        if bound.is_empty() {
+            return Ok(reserved);
+        }
+        let (port, sockets) = match &request.host_port {
+            Some(range) => self.bind_first(protocol, &bound, range.clone())?,
+            None => self.bind_ephemeral(protocol, &bound)?,
         };
-        Ok(Reservation { binding, _socket: Some(socket) })
+        let held = bound.into_iter().zip(sockets);
+        reserved.extend(held.map(|(ip, socket)| reservation(ip, port, Some(socket))));
+        Ok(reserved)
     }
 
     /// The first port of the range that is free; the first one's refusal if none is.
     fn bind_first(
         &mut self,
         protocol: Protocol,
-        ip: Ipv4Addr,
+        hosts: &[IpAddr],
         range: RangeInclusive<u16>,
-    ) -> Result<(u16, Socket)> {
+    ) -> Result<(u16, Vec<Socket>)> {
         let first = *range.start();
         let mut refusal = None;
         for port in range {
-            match self.bind(protocol, ip, port) {
-                Ok(socket) => return Ok((port, socket)),
+            match self.bind_all(protocol, hosts, port) {
+                Ok(sockets) => return Ok((port, sockets)),
                 Err(other) => refusal = refusal.or(Some(other)),
             }
         }
         Err(refusal.map_or_else(
             || Error::invalid("invalid range of host ports: it is empty"),
-            |refusal| refusal.error(protocol, ip, first),
+            |(ip, refusal)| refusal.error(protocol, ip, first),
         ))
     }
 
     /// The next free ephemeral port, round and round so that a port just given back isn't the next
     /// one's at once.
-    fn bind_ephemeral(&mut self, protocol: Protocol, ip: Ipv4Addr) -> Result<(u16, Socket)> {
+    fn bind_ephemeral(
+        &mut self,
+        protocol: Protocol,
+        hosts: &[IpAddr],
+    ) -> Result<(u16, Vec<Socket>)> {
         let range = ephemeral_range();
         let reserved = locally_reserved();
         let start = self.next.get(&protocol).copied().filter(|port| range.contains(port));
@@ -162,22 +224,46 @@ impl State {
             if reserved.iter().any(|ports| ports.contains(&port)) {
                 continue;
             }
-            match self.bind(protocol, ip, port) {
-                Ok(socket) => {
+            match self.bind_all(protocol, hosts, port) {
+                Ok(sockets) => {
                     self.next.insert(protocol, port.wrapping_add(1));
-                    return Ok((port, socket));
+                    return Ok((port, sockets));
                 }
-                Err(refusal) if refusal.is_taken() => {}
-                Err(refusal) => return Err(refusal.error(protocol, ip, port)),
+                Err((_, refusal)) if refusal.is_taken() => {}
+                Err((ip, refusal)) => return Err(refusal.error(protocol, ip, port)),
             }
         }
+        let ip = hosts.first().map(ToString::to_string).unwrap_or_default();
         Err(Error::internal(format!("all dynamic host ports of {ip}/{protocol} are allocated")))
     }
 
-    fn bind(&mut self, protocol: Protocol, ip: Ipv4Addr, port: u16) -> Result<Socket, Refusal> {
+    /// One port on all of `hosts`, or on none.
+    fn bind_all(
+        &mut self,
+        protocol: Protocol,
+        hosts: &[IpAddr],
+        port: u16,
+    ) -> Result<Vec<Socket>, (IpAddr, Refusal)> {
+        let mut sockets = Vec::with_capacity(hosts.len());
+        for ip in hosts {
+            match self.bind(protocol, *ip, port) {
+                Ok(socket) => sockets.push(socket),
+                Err(refusal) => {
+                    let bound = &hosts[..sockets.len()];
+                    bound.iter().for_each(|ip| self.untake((protocol, port), *ip));
+                    return Err((*ip, refusal));
+                }
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn bind(&mut self, protocol: Protocol, ip: IpAddr, port: u16) -> Result<Socket, Refusal> {
         let key = (protocol, port);
-        let clashes =
-            |other: &Ipv4Addr| *other == ip || other.is_unspecified() || ip.is_unspecified();
+        let clashes = |other: &IpAddr| {
+            other.is_ipv4() == ip.is_ipv4()
+                && (*other == ip || other.is_unspecified() || ip.is_unspecified())
+        };
         if self.taken.get(&key).is_some_and(|addresses| addresses.iter().any(clashes)) {
             return Err(Refusal::Ours);
         }
@@ -188,7 +274,7 @@ impl State {
 
     /// A child that is being spawned holds a copy of each descriptor until it executes its program.
     /// So a port that we gave back a moment ago may be bound for a moment more.
-    fn bind_patiently(&self, protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
+    fn bind_patiently(&self, protocol: Protocol, ip: IpAddr, port: u16) -> io::Result<Socket> {
         loop {
             match bind_socket(protocol, ip, port) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -210,16 +296,17 @@ impl State {
             reservations.iter().map(|held| ((held.binding.protocol, held.binding.host_port), now)),
         );
         for Reservation { binding, .. } in reservations {
-            let key = (binding.protocol, binding.host_port);
-            if let Some(addresses) = self.taken.get_mut(&key) {
-                if let Some(at) = addresses.iter().position(|ip| IpAddr::V4(*ip) == binding.host_ip)
-                {
-                    addresses.swap_remove(at);
-                }
-                if addresses.is_empty() {
-                    self.taken.remove(&key);
-                }
-            }
+            self.untake((binding.protocol, binding.host_port), binding.host_ip);
+        }
+    }
+
+    fn untake(&mut self, key: (Protocol, u16), ip: IpAddr) {
+        let Some(addresses) = self.taken.get_mut(&key) else { return };
+        if let Some(at) = addresses.iter().position(|other| *other == ip) {
+            addresses.swap_remove(at);
+        }
+        if addresses.is_empty() {
+            self.taken.remove(&key);
         }
     }
 }
@@ -233,10 +320,11 @@ impl Refusal {
     }
 
     /// In Docker's words: the first text is for its own ports, the second for other programs'.
-    fn error(self, protocol: Protocol, ip: Ipv4Addr, port: u16) -> Error {
+    fn error(self, protocol: Protocol, ip: IpAddr, port: u16) -> Error {
         match self {
             Self::Ours => {
-                Error::internal(format!("Bind for {ip}:{port} failed: port is already allocated"))
+                let host = shown(ip);
+                Error::internal(format!("Bind for {host}:{port} failed: port is already allocated"))
             }
             Self::Kernel(error) => {
                 let reason = match error.kind() {
@@ -245,29 +333,23 @@ impl Refusal {
                     _ => error.to_string(),
                 };
                 Error::internal(format!(
-                    "failed to bind host port {ip}:{port}/{protocol}: {reason}"
+                    "failed to bind host port {}:{port}/{protocol}: {reason}",
+                    shown(ip)
                 ))
             }
         }
     }
 }
 
-fn ipv4(host_ip: IpAddr) -> Result<Ipv4Addr> {
-    match host_ip {
-        IpAddr::V4(ip) => Ok(ip),
-        IpAddr::V6(ip) => {
-            let message =
-                format!("publish a port on [{ip}]: IPv6 host addresses are not supported");
-            Err(Error::new(Kind::NotImplemented, message))
-        }
-    }
-}
-
-fn bind_socket(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<Socket> {
+fn bind_socket(protocol: Protocol, ip: IpAddr, port: u16) -> io::Result<Socket> {
     let kind = if protocol == Protocol::Udp { Type::DGRAM } else { Type::STREAM };
     let number = i32::from(protocol.number()).into();
-    let socket = Socket::new(Domain::IPV4, kind, Some(number))?;
-    let address = SocketAddrV4::new(ip, port).into();
+    let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, kind, Some(number))?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    let address = SocketAddr::new(ip, port).into();
     if protocol == Protocol::Udp {
         socket.bind(&address)?;
         // Datagrams that no rule took must not pile up.
@@ -283,6 +365,13 @@ fn bind_socket(protocol: Protocol, ip: Ipv4Addr, port: u16) -> io::Result<Socket
     socket.set_reuse_address(false)?;
     socket.shutdown(Shutdown::Read)?;
     Ok(socket)
+}
+
+fn shown(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }
 
 fn ephemeral_range() -> RangeInclusive<u16> {
@@ -310,7 +399,11 @@ mod tests {
 
     use super::*;
 
-    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const LOOPBACK: Reach = Reach {
+        default_ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        has: [true, false],
+        routed: [false, false],
+    };
 
     fn request(host_port: Option<RangeInclusive<u16>>, protocol: Protocol) -> PortRequest {
         PortRequest { host_ip: None, host_port, container_port: 80, protocol }
@@ -326,22 +419,22 @@ mod tests {
     fn a_port_is_one_containers_only() {
         let ports = Ports::default();
         let wanted = [request(Some(free_port()..=u16::MAX), Protocol::Tcp)];
-        let first = ports.reserve(&wanted, LOOPBACK).unwrap();
+        let first = ports.reserve(&wanted, &LOOPBACK).unwrap();
         let port = first[0].binding.host_port;
 
         let again = [request(Some(port..=port), Protocol::Tcp)];
-        let error = ports.reserve(&again, LOOPBACK).expect_err("taken");
+        let error = ports.reserve(&again, &LOOPBACK).expect_err("taken");
         let text = format!("Bind for 127.0.0.1:{port} failed: port is already allocated");
         assert_eq!(error.message(), text);
         ports.release(first);
-        ports.reserve(&again, LOOPBACK).expect("given back");
+        ports.reserve(&again, &LOOPBACK).expect("given back");
     }
 
     #[test]
     fn a_reserved_port_refuses_connections_and_other_programs() {
         let ports = Ports::default();
         let wanted = [request(None, Protocol::Tcp)];
-        let held = ports.reserve(&wanted, LOOPBACK).unwrap();
+        let held = ports.reserve(&wanted, &LOOPBACK).unwrap();
         let address = ("127.0.0.1", held[0].binding.host_port);
         // The standard library's listener sets SO_REUSEADDR.
         let bind = TcpListener::bind(address).expect_err("reserved");
@@ -358,12 +451,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let fixed = [request(Some(port..=port), Protocol::Tcp)];
-        let error = ports.reserve(&fixed, LOOPBACK).expect_err("in use");
+        let error = ports.reserve(&fixed, &LOOPBACK).expect_err("in use");
         let text = format!("failed to bind host port 127.0.0.1:{port}/tcp: address already in use");
         assert_eq!(error.message(), text);
 
         let range = [request(Some(port..=port.saturating_add(50)), Protocol::Tcp)];
-        let found = ports.reserve(&range, LOOPBACK).unwrap();
+        let found = ports.reserve(&range, &LOOPBACK).unwrap();
         assert!(found[0].binding.host_port > port);
     }
 
@@ -378,7 +471,7 @@ mod tests {
         drop(client);
         let port = address.port();
         let wanted = [request(Some(port..=port), Protocol::Tcp)];
-        Ports::default().reserve(&wanted, LOOPBACK).expect("TIME_WAIT does not count");
+        Ports::default().reserve(&wanted, &LOOPBACK).expect("TIME_WAIT does not count");
     }
 
     #[test]
@@ -388,7 +481,7 @@ mod tests {
         let port = program.local_addr().unwrap().port();
         let busy = port..=port;
         let wanted = [request(None, Protocol::Udp), request(Some(busy), Protocol::Udp)];
-        ports.reserve(&wanted, LOOPBACK).expect_err("the second is in use");
+        ports.reserve(&wanted, &LOOPBACK).expect_err("the second is in use");
         assert!(ports.lock().taken.is_empty());
     }
 
@@ -398,7 +491,8 @@ mod tests {
         let thief = TcpListener::bind("127.0.0.1:0").unwrap();
         let host_port = thief.local_addr().unwrap().port();
         let protocol = Protocol::Tcp;
-        let binding = PortBinding { host_ip: LOOPBACK, host_port, container_port: 80, protocol };
+        let binding =
+            PortBinding { host_ip: LOOPBACK.default_ip, host_port, container_port: 80, protocol };
         let (held, failures) = ports.adopt(&[binding]);
         assert_eq!((held.len(), failures.len()), (1, 1));
         ports.release(held);

@@ -2,30 +2,30 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use davit_types::{Context, Error, Result};
 
 use crate::netlink::{Connection, NETLINK_ROUTE};
-use crate::networks::{Held, Networks, Uplink, all_or_ok};
-use crate::sandbox::Sandbox;
+use crate::networks::{Held, Networks, all_or_ok};
+use crate::sandbox::{Endpoint, Sandbox};
 use crate::{link, netns};
 
 impl Networks {
     /// After a restart of the daemon: takes over these containers' sandboxes and deletes whatever
-    /// else of ours is left. To be called once, before any sandbox is made.
+    /// else of ours is left. To be called once, before any sandbox is made. Each is given by its
+    /// container's id and name.
     ///
     /// Published ports are served throughout. A port that another program has bound meanwhile is
     /// served as well, and told in the log.
     ///
     /// # Errors
     /// All steps that failed, in one message.
-    pub fn recover(&self, live: &[(String, Sandbox)]) -> Result<()> {
+    pub fn recover(&self, live: &[(String, String, Sandbox)]) -> Result<()> {
         let mut errors: Vec<Error> =
-            live.iter().flat_map(|(id, sandbox)| self.adopt(id, sandbox)).collect();
-        if let Ok(uplink) = self.uplink() {
-            errors.extend(self.republish(uplink).err());
-            errors.extend(self.delete_stray_links(uplink).err());
-        }
+            live.iter().flat_map(|(id, name, sandbox)| self.adopt(id, name, sandbox)).collect();
+        errors.extend(self.republish().err());
+        errors.extend(self.delete_stray_links().err());
         match self.delete_stray_namespaces() {
             Ok(failed) => errors.extend(failed),
             Err(error) => errors.push(error),
@@ -33,61 +33,59 @@ impl Networks {
         all_or_ok("recover networks", errors)
     }
 
-    fn adopt(&self, container_id: &str, sandbox: &Sandbox) -> Option<Error> {
-        let taken = self.adopt_address(container_id, sandbox);
+    fn adopt(&self, container_id: &str, name: &str, sandbox: &Sandbox) -> Vec<Error> {
+        let adopt = |endpoint: &Endpoint| {
+            let net = self.find(&endpoint.network_id)?;
+            net.adopt(&endpoint.endpoint_id, name, endpoint.given())
+        };
+        let errors =
+            sandbox.endpoints.iter().filter_map(|endpoint| adopt(endpoint).err()).collect();
         let (reservations, failures) = self.ports.adopt(&sandbox.ports);
         for failure in failures {
             tracing::warn!(container_id, "published port is not reserved: {failure:#}");
         }
-        let held = Held { sandbox: sandbox.clone(), reservations };
-        self.sandboxes().insert(container_id.to_owned(), held);
-        taken.err()
-    }
-
-    fn adopt_address(&self, container_id: &str, sandbox: &Sandbox) -> Result<()> {
-        let (Some(endpoint), Ok(uplink)) = (&sandbox.endpoint, self.uplink()) else {
-            return Ok(());
-        };
-        if uplink.pool().take(endpoint.ip) {
-            return Ok(());
-        }
-        let (ip, subnet) = (endpoint.ip, uplink.bridge.address.trunc());
-        let message = format!("adopt container {container_id}: {ip} is not free in {subnet}");
-        Err(Error::conflict(message))
+        let (name, sandbox) = (name.to_owned(), sandbox.clone());
+        let held = Held { name, sandbox, reservations, gone: false };
+        self.sandboxes().insert(container_id.to_owned(), Arc::new(Mutex::new(held)));
+        errors
     }
 
     /// Rules for what was taken over, and for nothing else.
-    fn republish(&self, uplink: &Uplink) -> Result<()> {
+    fn republish(&self) -> Result<()> {
         let mut published = BTreeMap::new();
-        for held in self.sandboxes().values() {
-            let ports = &held.sandbox.ports;
-            if let Some(endpoint) = held.sandbox.endpoint.as_ref().filter(|_| !ports.is_empty()) {
-                published.insert(endpoint.ip, ports.clone());
-            }
+        for sandbox in self.live() {
+            published.extend(self.published(&sandbox)?);
         }
-        uplink.firewall.replace(published)
+        self.firewall.replace(&published)
     }
 
-    fn delete_stray_links(&self, uplink: &Uplink) -> Result<()> {
+    fn live(&self) -> Vec<Sandbox> {
+        let sandbox = |held: &Arc<Mutex<Held>>| {
+            held.lock().unwrap_or_else(PoisonError::into_inner).sandbox.clone()
+        };
+        self.sandboxes().values().map(sandbox).collect()
+    }
+
+    fn delete_stray_links(&self) -> Result<()> {
         let route = Connection::open(NETLINK_ROUTE).context(|| "open a netlink socket")?;
         let links = link::links(&route).context(|| "list interfaces")?;
-        let sandboxes = self.sandboxes();
-        let live: HashSet<&str> = sandboxes
-            .values()
-            .filter_map(|held| Some(held.sandbox.endpoint.as_ref()?.host_interface.as_str()))
+        let (bridges, live) = (self.bridges(), self.live());
+        let live: HashSet<&str> = live
+            .iter()
+            .flat_map(|sandbox| sandbox.endpoints.iter().map(|one| one.host_interface.as_str()))
             .collect();
         let strays = links.into_iter().filter(|link| {
-            let ours = link.master == Some(uplink.bridge.index) && is_our_name(&link.name);
-            ours && !live.contains(link.name.as_str())
+            let ours = link.master.is_some_and(|master| bridges.contains(&master));
+            ours && is_our_name(&link.name) && !live.contains(link.name.as_str())
         });
-        strays.for_each(|stray| uplink.janitor.delete_link(stray.name));
+        strays.for_each(|stray| self.janitor.delete_link(stray.name));
         Ok(())
     }
 
     fn delete_stray_namespaces(&self) -> Result<Vec<Error>> {
         let pinned = netns::pinned(&self.config.netns_dir)?;
-        let sandboxes = self.sandboxes();
-        let live: HashSet<&PathBuf> = sandboxes.values().map(|held| &held.sandbox.key).collect();
+        let live = self.live();
+        let live: HashSet<&PathBuf> = live.iter().map(|sandbox| &sandbox.key).collect();
         let strays = pinned.iter().filter(|path| !live.contains(path));
         Ok(strays.filter_map(|path| netns::unpin(path).err()).collect())
     }

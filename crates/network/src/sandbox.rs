@@ -4,12 +4,13 @@
 //! [`crate::Networks::recover`] after a restart: nothing else about a container is persisted here.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use davit_types::{Error, Result};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// What a container wants of the network.
@@ -17,24 +18,31 @@ use serde::{Deserialize, Serialize};
 pub struct SandboxSpec {
     /// The container's name, for error messages.
     pub name: String,
-    /// What is connected.
-    pub mode: Mode,
-    /// Ports to publish; ignored without a bridge endpoint.
+    /// What it is connected to, in the order of its interfaces; nothing: only loopback.
+    pub endpoints: Vec<EndpointSpec>,
+    /// Ports to publish; ignored without a way in.
     pub ports: Vec<PortRequest>,
-    /// Hardware address of the container's interface; absent: a random one.
-    pub mac: Option<String>,
     /// `net.*` settings written inside the namespace, by dotted name.
     pub sysctls: Vec<(String, String)>,
 }
 
-/// What a network namespace of its own is connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// The default bridge.
-    #[default]
-    Bridge,
-    /// Nothing but its own loopback interface.
-    None,
+/// A connection that a container wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// The network's name or id.
+    pub network: String,
+    /// Its address; absent: any.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address; absent: any.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Hardware address of the container's interface; absent: a random one.
+    pub mac: Option<String>,
+    /// The endpoint with the highest one has the default route.
+    pub priority: i64,
+    /// Name of the container's interface; absent: the next of its prefix.
+    pub interface: Option<String>,
+    /// Settings of the interface, `net.ipv4.conf.IFNAME.x` and the like, with their values.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// One `-p`.
@@ -69,8 +77,8 @@ pub struct Sandbox {
     pub id: String,
     /// The pinned network namespace.
     pub key: PathBuf,
-    /// The connection to the bridge; absent in [`Mode::None`].
-    pub endpoint: Option<Endpoint>,
+    /// Its connections, in the order they were made.
+    pub endpoints: Vec<Endpoint>,
     /// The ports that are served.
     pub ports: Vec<PortBinding>,
 }
@@ -80,18 +88,53 @@ pub struct Sandbox {
 pub struct Endpoint {
     /// The network's id, 64 hex digits.
     pub network_id: String,
+    /// Its name when the endpoint was made.
+    pub network_name: String,
     /// The endpoint's own id, 64 hex digits.
     pub endpoint_id: String,
-    /// The default route's next hop.
-    pub gateway: Ipv4Addr,
-    /// The container's address.
-    pub ip: Ipv4Addr,
-    /// Length of the subnet's prefix.
-    pub prefix_len: u8,
-    /// The hardware address of `eth0`, colon-separated.
+    /// Name of the container's interface.
+    pub interface: String,
+    /// The container's address and the length of its subnet's prefix.
+    pub ipv4: Option<Ipv4Net>,
+    /// The IPv4 default route's next hop, should this endpoint have it.
+    pub gateway: Option<Ipv4Addr>,
+    /// The container's IPv6 address and the length of its subnet's prefix.
+    pub ipv6: Option<Ipv6Net>,
+    /// The IPv6 default route's next hop, should this endpoint have it.
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// The hardware address of the interface, colon-separated.
     pub mac: String,
     /// The host's end of the veth pair.
     pub host_interface: String,
+    /// The endpoint with the highest one has the default route.
+    pub priority: i64,
+}
+
+impl Sandbox {
+    /// The endpoint that the default route goes through and ports are published to.
+    pub fn gateway(&self) -> Option<&Endpoint> {
+        // The highest priority, then both families, then the first name.
+        self.endpoints.iter().filter(|endpoint| endpoint.leads_out()).max_by(|one, other| {
+            let rank = |endpoint: &Endpoint| {
+                let families = [endpoint.gateway.is_some(), endpoint.ipv6_gateway.is_some()];
+                (endpoint.priority, families.into_iter().filter(|has| *has).count())
+            };
+            rank(one).cmp(&rank(other)).then_with(|| other.network_name.cmp(&one.network_name))
+        })
+    }
+}
+
+impl Endpoint {
+    /// There is a next hop.
+    fn leads_out(&self) -> bool {
+        self.gateway.is_some() || self.ipv6_gateway.is_some()
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
+        v4.into_iter().chain(self.ipv6.map(|net| IpAddr::V6(net.addr())))
+    }
 }
 
 /// A published port.

@@ -53,6 +53,16 @@ impl Records {
         self.replace(dir, &path).context(|| format!("write {}", path.display()))
     }
 
+    /// Bits that are this daemon's own, always the same.
+    pub(crate) fn seed(&self) -> [u8; 5] {
+        let mut seed = [0; 5];
+        for (byte, digits) in seed.iter_mut().zip(self.bridge.id.as_bytes().chunks(2)) {
+            let text = std::str::from_utf8(digits).unwrap_or_default();
+            *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+        }
+        seed
+    }
+
     fn new() -> Result<Self> {
         Ok(Self {
             bridge: Record::new()?,

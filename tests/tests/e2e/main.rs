@@ -18,3 +18,4 @@ mod python_sdk;
 mod run_nginx;
 mod storage;
 mod survival;
+mod user_networks;

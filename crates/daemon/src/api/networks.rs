@@ -1,12 +1,12 @@
-//! Networks: the predefined ones can be looked at; there are no others yet.
+//! Networks.
 
 use davit_api::filters;
-use davit_api::network::NetworksPruneResponse;
-use davit_types::{Error, Kind, Result};
-use http::Method;
+use davit_api::network::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
+use davit_types::Result;
+use http::{Method, StatusCode};
 
 use super::request::Request;
-use super::response::{Response, json};
+use super::response::{Response, empty, json, json_with, no_content};
 use super::{compat, error};
 
 /// Requests below `/networks`.
@@ -21,45 +21,29 @@ pub(crate) async fn route(mut request: Request, path: &[&str]) -> Result<Respons
             compat::network(&mut network, request.version);
             Ok(json(&network))
         }
-        (Method::POST, ["create"]) => create(&mut request).await,
+        (Method::POST, ["create"]) => {
+            let body: NetworkCreateRequest = request.json().await?;
+            let made = request.engine().create_network(body).await?;
+            Ok(json_with(StatusCode::CREATED, &made))
+        }
         (Method::POST, ["prune"]) => {
-            request.filters(filters::PRUNE)?;
-            Ok(json(&NetworksPruneResponse { networks_deleted: None }))
+            let filters = request.filters(filters::PRUNE)?;
+            Ok(json(&request.engine().prune_networks(&filters).await?))
         }
-        (Method::POST, [name, "connect" | "disconnect"]) => {
-            request.engine().inspect_network(name)?;
-            Err(unsupported("connecting running containers to networks is not supported"))
+        (Method::POST, [name, "connect"]) => {
+            let body: NetworkConnectRequest = request.json().await?;
+            request.engine().connect_network(name, body).await?;
+            Ok(empty(StatusCode::OK))
         }
-        (Method::DELETE, [name]) => remove(&request, name),
+        (Method::POST, [name, "disconnect"]) => {
+            let body: NetworkDisconnectRequest = request.json().await?;
+            request.engine().disconnect_network(name, body).await?;
+            Ok(empty(StatusCode::OK))
+        }
+        (Method::DELETE, [name]) => {
+            request.engine().remove_network(name).await?;
+            Ok(no_content())
+        }
         _ => Err(error::page_not_found()),
     }
-}
-
-async fn create(request: &mut Request) -> Result<Response> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, rename_all = "PascalCase")]
-    struct Named {
-        name: String,
-    }
-    let Named { name } = request.json().await?;
-    if request.engine().inspect_network(&name).is_ok() {
-        return Err(Error::new(
-            Kind::Forbidden,
-            format!("operation is not permitted on predefined {name} network "),
-        ));
-    }
-    Err(unsupported("user-defined networks are not supported"))
-}
-
-/// Every network there is, is predefined.
-fn remove(request: &Request, name: &str) -> Result<Response> {
-    let network = request.engine().inspect_network(name)?;
-    Err(Error::new(
-        Kind::Forbidden,
-        format!("{} is a pre-defined network and cannot be removed", network.name),
-    ))
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(Kind::NotImplemented, what)
 }

@@ -114,6 +114,7 @@ fn create(
         shm_path: String::new(),
         resolv_conf_path: String::new(),
         local_log_cache_meta: super::record::LogCacheRecord::default(),
+        networks_left: false,
         davit_sandbox: None,
         config,
     };
@@ -317,7 +318,7 @@ fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// The one network, under its name, with what the user wants of the endpoint.
+/// The networks, under the names they are given by, with what the user wants of the endpoints.
 fn network_record(
     host_config: &HostConfig,
     config: &Config,
@@ -328,15 +329,25 @@ fn network_record(
         return NetworkRecord::default();
     }
     let name = if config.network_disabled { "none" } else { mode };
-    let mut settings: EndpointSettings = wanted
+    let settings: EndpointSettings = wanted
         .endpoints_config
         .get(name)
         .or_else(|| wanted.endpoints_config.get("default"))
         .cloned()
         .unwrap_or_default();
-    let desired_mac_address = std::mem::take(&mut settings.mac_address);
-    let endpoint = EndpointRecord { settings, desired_mac_address, ..EndpointRecord::default() };
-    NetworkRecord { networks: [(name.to_owned(), endpoint)].into(), ..NetworkRecord::default() }
+    let mut networks: BTreeMap<String, EndpointRecord> = wanted
+        .endpoints_config
+        .iter()
+        .filter(|(key, _)| *key != "default" && *key != name && is_private(name))
+        .map(|(key, settings)| (key.clone(), EndpointRecord::wanted(settings.clone())))
+        .collect();
+    networks.insert(name.to_owned(), EndpointRecord::wanted(settings));
+    NetworkRecord { networks, ..NetworkRecord::default() }
+}
+
+/// Whether a network can be one of several.
+fn is_private(name: &str) -> bool {
+    !matches!(name, "host" | "none")
 }
 
 /// Writes both records into a directory made for them. One that the daemon itself would remove

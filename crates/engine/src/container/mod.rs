@@ -48,12 +48,12 @@ use tokio::sync::watch;
 
 pub(crate) use attach::{detach_keys, encode};
 pub(crate) use list::until;
-pub(crate) use record::{MountRecord, Record, Snapshot};
+pub(crate) use record::{EndpointRecord, MountRecord, Record, Snapshot};
 pub(crate) use registry::Registry;
 pub(crate) use restart_policy::starts_with_daemon;
 pub(crate) use start::{exit_code, start as start_container};
 pub(crate) use state::{Effect, Event, State};
-pub(crate) use supervise::{auto_remove, follow, lost, release};
+pub(crate) use supervise::{auto_remove, follow, lost, publish_network, release};
 
 use crate::monitor::Monitor;
 use crate::store::{self, Durability};

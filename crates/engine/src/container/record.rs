@@ -75,6 +75,9 @@ pub(crate) struct Record {
     pub(crate) resolv_conf_path: String,
     #[serde(default)]
     pub(crate) local_log_cache_meta: LogCacheRecord,
+    /// Ours: it was disconnected from its last network, and starts without any.
+    #[serde(default)]
+    pub(crate) networks_left: bool,
     /// Ours: the network sandbox as the network crate gave it, for recovery.
     #[serde(default)]
     pub(crate) davit_sandbox: Option<Sandbox>,
@@ -111,6 +114,14 @@ pub(crate) struct EndpointRecord {
     pub(crate) ipam_operational: bool,
     #[serde(rename = "DesiredMacAddress", default)]
     pub(crate) desired_mac_address: String,
+}
+
+impl EndpointRecord {
+    /// What the user wants; the address asked for is kept apart from the one given.
+    pub(crate) fn wanted(mut settings: EndpointSettings) -> Self {
+        let desired_mac_address = std::mem::take(&mut settings.mac_address);
+        Self { settings, desired_mac_address, ..Self::default() }
+    }
 }
 
 /// A mount beyond the default ones.

@@ -356,8 +356,8 @@ async fn commit(inner: &Arc<Inner>, container: &Arc<Container>, join: &Join, pid
         tracing::warn!(id = %container.id, error = %error::chain(&failure), "note the start");
     }
     supervise::publish_mounts(inner, &snapshot, "mount");
-    if let Some(network) = &join.network {
-        supervise::publish_network(inner, &snapshot, &network.id, "connect");
+    for joined in &join.networks {
+        supervise::publish_network(inner, &snapshot, &joined.info.id, "connect");
     }
     supervise::carry_out(inner, container, &snapshot, &effects);
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use davit_network::Endpoint;
 use davit_network::files::{Hosts, ResolvConf, host_resolv_conf, hosts, resolv_conf};
 use davit_types::{Context, Error, Result};
 
@@ -70,16 +71,40 @@ fn hosts_text(inner: &Inner, snapshot: &Snapshot, join: &Join) -> Result<String>
         return std::fs::read_to_string("/etc/hosts").context(|| "read /etc/hosts");
     }
     let extra = extra_hosts(inner, given)?;
-    let endpoint = join.sandbox.as_ref().and_then(|sandbox| sandbox.endpoint.as_ref());
-    let config = &snapshot.record.config;
-    let names = match config.domainname.as_str() {
-        "" => config.hostname.clone(),
-        domain => format!("{0}.{domain} {0}", config.hostname),
-    };
-    let own: Vec<(IpAddr, String)> =
-        endpoint.map(|endpoint| (IpAddr::V4(endpoint.ip), names)).into_iter().collect();
+    let names = host_names(snapshot);
+    let endpoints = join.sandbox.iter().flat_map(|sandbox| &sandbox.endpoints);
+    let addresses = endpoints.flat_map(Endpoint::addresses);
+    let own: Vec<(IpAddr, String)> = addresses.map(|ip| (ip, names.clone())).collect();
     let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
     Ok(hosts(&Hosts { ipv6, extra: &extra, own: &own }))
+}
+
+/// What the container calls itself in its file of hosts.
+fn host_names(snapshot: &Snapshot) -> String {
+    let config = &snapshot.record.config;
+    match config.domainname.as_str() {
+        "" => config.hostname.clone(),
+        domain => format!("{0}.{domain} {0}", config.hostname),
+    }
+}
+
+/// Adds an endpoint's addresses to the file of hosts of a running container, or takes them away.
+/// The file is a mount inside: it is changed in place.
+pub(crate) fn edit_hosts(snapshot: &Snapshot, endpoint: &Endpoint, add: bool) -> Result<()> {
+    let path = Path::new(&snapshot.record.hosts_path);
+    let failed = || format!("edit {}", path.display());
+    let text = std::fs::read_to_string(path).context(failed)?;
+    let names = host_names(snapshot);
+    let lines: Vec<String> = endpoint.addresses().map(|ip| format!("{ip}\t{names}")).collect();
+    let mut edited: String = text
+        .lines()
+        .filter(|line| !lines.iter().any(|other| other == line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    if add {
+        edited.extend(lines.iter().flat_map(|line| [line.as_str(), "\n"]));
+    }
+    std::fs::write(path, edited).context(failed)
 }
 
 /// `name:address`, `name=address`; `host-gateway` is the bridge's address.
@@ -90,7 +115,10 @@ fn extra_hosts(inner: &Inner, given: &[String]) -> Result<Vec<(String, IpAddr)>>
             let invalid = || Error::invalid(format!("bad format for add-host: {line:?}"));
             let (name, address) = line.split_once([':', '=']).ok_or_else(invalid)?;
             let address = match address {
-                "host-gateway" => inner.networks.get("bridge")?.gateway.map(IpAddr::V4),
+                "host-gateway" => {
+                    let bridge = inner.networks.get("bridge")?.definition;
+                    bridge.subnets.first().and_then(|subnet| subnet.gateway)
+                }
                 text => text.trim_matches(['[', ']']).parse().ok(),
             };
             Ok((name.to_owned(), address.ok_or_else(invalid)?))

@@ -1,7 +1,9 @@
 //! Networks: what a container asks of them, what it got, and the verbs about them.
 
+mod connect;
 mod endpoint;
 mod files;
+mod manage;
 mod ports;
 mod verbs;
 

@@ -84,7 +84,11 @@ pub(crate) fn port_map(config: &Config, bound: &[Bound]) -> PortMap {
         let key = format!("{}/{}", binding.container_port, binding.protocol);
         map.entry(key).or_default().get_or_insert_default().push(PortBinding {
             host_ip: binding.host_ip.to_string(),
-            host_port: binding.host_port.to_string(),
+            // Zero: served at the container's own address.
+            host_port: match binding.host_port {
+                0 => String::new(),
+                port => port.to_string(),
+            },
         });
     }
     map

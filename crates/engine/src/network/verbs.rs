@@ -8,7 +8,7 @@ use davit_api::network::{
     ConfigReference, EndpointResource, Ipam, IpamConfig, IpamStatus, Network, NetworkStatus,
     SubnetStatus,
 };
-use davit_network::NetworkInfo;
+use davit_network::{IpNet, NetworkInfo, Subnet};
 use davit_types::Result;
 use regex_lite::Regex;
 
@@ -36,10 +36,9 @@ impl Engine {
                 && (!filters.contains("id") || any(&ids, &network.id))
                 && filters.exact_match("driver", &network.driver)
                 && filters.exact_match("scope", "local")
-                && filters.exact_match("type", "builtin")
-                && filters.match_labels(&BTreeMap::new())
-                // Predefined networks are never dangling.
-                && (!filters.contains("dangling") || !dangling)
+                && filters.exact_match("type", kind(network))
+                && filters.match_labels(&network.definition.labels)
+                && (!filters.contains("dangling") || is_dangling(inner, network) == dangling)
         };
         let networks = inner.networks.list();
         Ok(networks.iter().filter(|network| passes(network)).map(api_network).collect())
@@ -58,30 +57,52 @@ impl Engine {
     }
 }
 
+/// Predefined or somebody's.
+fn kind(info: &NetworkInfo) -> &'static str {
+    if info.is_predefined { "builtin" } else { "custom" }
+}
+
+/// Somebody's, and no container is on it.
+fn is_dangling(inner: &Inner, info: &NetworkInfo) -> bool {
+    !info.is_predefined && endpoints(inner, info).is_empty()
+}
+
 fn api_network(info: &NetworkInfo) -> Network {
-    let subnet = info.subnet.map(|subnet| {
-        vec![IpamConfig {
-            subnet: subnet.to_string(),
-            gateway: info.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-            ..IpamConfig::default()
-        }]
-    });
+    let definition = &info.definition;
+    let text = |address: Option<std::net::IpAddr>| {
+        address.map(|address| address.to_string()).unwrap_or_default()
+    };
+    let config = |subnet: &Subnet| IpamConfig {
+        subnet: subnet.subnet.to_string(),
+        ip_range: subnet.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: text(subnet.gateway),
+        auxiliary_addresses: subnet
+            .auxiliary
+            .iter()
+            .map(|(name, address)| (name.clone(), address.to_string()))
+            .collect(),
+    };
+    let subnets: Vec<IpamConfig> = definition.subnets.iter().map(config).collect();
     Network {
         name: info.name.clone(),
         id: info.id.clone(),
-        created: jiff::Timestamp::try_from(info.created).map(Into::into).unwrap_or_default(),
+        created: jiff::Timestamp::try_from(definition.created).map(Into::into).unwrap_or_default(),
         scope: "local".to_owned(),
         driver: info.driver.clone(),
-        enable_ipv4: true,
-        enable_ipv6: false,
-        ipam: Ipam { driver: "default".to_owned(), options: None, config: subnet },
-        internal: false,
-        attachable: false,
+        enable_ipv4: definition.ipv4,
+        enable_ipv6: definition.ipv6,
+        ipam: Ipam {
+            driver: "default".to_owned(),
+            options: definition.ipam_options.clone(),
+            config: (!subnets.is_empty()).then_some(subnets),
+        },
+        internal: definition.internal,
+        attachable: definition.attachable,
         ingress: false,
         config_from: ConfigReference::default(),
         config_only: false,
-        options: Some(info.options.clone()),
-        labels: Some(BTreeMap::new()),
+        options: Some(definition.options.clone()),
+        labels: Some(definition.labels.clone()),
         containers: None,
         status: None,
     }
@@ -97,17 +118,19 @@ fn endpoints(inner: &Inner, info: &NetworkInfo) -> BTreeMap<String, EndpointReso
             if settings.network_id != info.id || settings.endpoint_id.is_empty() {
                 continue;
             }
-            let address = if settings.ip_address.is_empty() {
-                String::new()
-            } else {
-                format!("{}/{}", settings.ip_address, settings.ip_prefix_len)
+            let with_prefix = |ip: &str, length: u8| match ip {
+                "" => String::new(),
+                ip => format!("{ip}/{length}"),
             };
             let resource = EndpointResource {
                 name: snapshot.name().to_owned(),
                 endpoint_id: settings.endpoint_id.clone(),
                 mac_address: settings.mac_address.clone(),
-                ipv4_address: address,
-                ipv6_address: String::new(),
+                ipv4_address: with_prefix(&settings.ip_address, settings.ip_prefix_len),
+                ipv6_address: with_prefix(
+                    &settings.global_ipv6_address,
+                    settings.global_ipv6_prefix_len,
+                ),
             };
             endpoints.insert(container.id.to_string(), resource);
         }
@@ -116,11 +139,9 @@ fn endpoints(inner: &Inner, info: &NetworkInfo) -> BTreeMap<String, EndpointReso
 }
 
 fn subnets(info: &NetworkInfo) -> BTreeMap<String, SubnetStatus> {
-    let Some(subnet) = info.subnet else { return BTreeMap::new() };
-    let size = 1_u64 << (32 - u32::from(subnet.prefix_len()));
-    let status = SubnetStatus {
-        ips_in_use: info.addresses_in_use,
-        dynamic_ips_available: size.saturating_sub(info.addresses_in_use),
+    let status = |(subnet, ips_in_use, dynamic_ips_available): &(IpNet, u64, u64)| {
+        let (ips_in_use, dynamic_ips_available) = (*ips_in_use, *dynamic_ips_available);
+        (subnet.to_string(), SubnetStatus { ips_in_use, dynamic_ips_available })
     };
-    BTreeMap::from([(subnet.to_string(), status)])
+    info.usage.iter().map(status).collect()
 }

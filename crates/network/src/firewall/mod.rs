@@ -1,8 +1,9 @@
-//! The firewall table: publishes ports, lets the bridge out, keeps others away from it.
+//! The firewall tables: publish ports, let the networks out, keep others away from them.
 //!
-//! One table of our own, computed whole from what is published ([`ruleset`]) and replaced in one
-//! transaction ([`nft`]); while it stands, publishing and unpublishing only change its maps'
-//! elements. It is left in place when the daemon ends: ports are served without it.
+//! One table of our own per family, computed whole from the networks and what is published
+//! ([`ruleset`]) and replaced in one transaction ([`nft`]); while it stands, publishing and
+//! unpublishing only change its maps' elements, and a change of networks its rules. The tables are
+//! left in place when the daemon ends: ports are served without it.
 
 mod entry;
 mod expression;
@@ -12,65 +13,88 @@ pub(crate) mod ruleset;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use davit_types::{Context, Result};
 
 use crate::netlink::Connection;
-use crate::sandbox::PortBinding;
-use ruleset::{Element, Settings, elements, ruleset};
+use ruleset::{BridgeRules, Element, Family, Published, Ruleset, Settings, elements, ruleset};
 
-/// The table and what should be in it.
+/// The tables and what should be in them.
 #[derive(Debug)]
 pub(crate) struct Firewall {
-    settings: Settings,
+    tables: [Table; 2],
+}
+
+/// The table of one family. There is none as long as there is no network.
+#[derive(Debug)]
+struct Table {
+    family: Family,
+    name: String,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    bridges: Vec<BridgeRules>,
     /// The published ports by the container's address.
-    published: BTreeMap<Ipv4Addr, Vec<PortBinding>>,
-    /// Whether the kernel's table is what this daemon made of `published`.
+    published: BTreeMap<IpAddr, Published>,
+    /// Whether the kernel's table is what this daemon made of the above.
     applied: bool,
     /// Absent: not opened yet, or the last use failed.
     connection: Option<Connection>,
 }
 
 impl Firewall {
-    /// Makes the table, or leaves that of a former daemon as it is until
-    /// [`Firewall::replace`]: its ports are being served.
-    pub(crate) fn open(settings: Settings) -> Result<Self> {
-        let firewall = Self { settings, state: Mutex::default() };
-        let mut state = firewall.lock();
-        let table = &firewall.settings.table;
-        let found = state.with_connection(|connection| nft::find(connection, table));
-        if found.context(|| firewall.describe("look for"))?.is_none() {
-            firewall.apply(&mut state)?;
-        }
-        drop(state);
-        Ok(firewall)
+    /// Makes the tables for these networks, by family, or leaves those of a former daemon as they
+    /// are until [`Firewall::replace`]: their ports are being served.
+    pub(crate) fn open(name: &str, bridges: [Vec<BridgeRules>; 2]) -> Result<Self> {
+        let [v4, v6] = bridges;
+        let table = |family, bridges| Table {
+            family,
+            name: name.to_owned(),
+            state: Mutex::new(State { bridges, ..State::default() }),
+        };
+        let tables = [table(Family::V4, v4), table(Family::V6, v6)];
+        tables.iter().try_for_each(Table::ensure)?;
+        Ok(Self { tables })
     }
 
-    /// Publishes exactly these ports, by the containers' addresses, in one transaction. What is
-    /// published already is not touched.
-    pub(crate) fn replace(&self, published: BTreeMap<Ipv4Addr, Vec<PortBinding>>) -> Result<()> {
-        let mut state = self.lock();
-        state.published = published;
-        let wanted = ruleset(&self.settings, &state.published);
-        state
-            .with_connection(|connection| nft::update_table(connection, &wanted))
-            .context(|| self.describe("update"))?;
-        state.applied = true;
+    /// Publishes exactly these ports, by the containers' addresses, in one transaction per family.
+    /// What is published already is not touched.
+    pub(crate) fn replace(&self, published: &BTreeMap<IpAddr, Published>) -> Result<()> {
+        for table in &self.tables {
+            let own = published.iter().filter(|(ip, _)| Family::of(**ip) == table.family);
+            let mut state = table.lock();
+            state.published = own.map(|(ip, published)| (*ip, published.clone())).collect();
+            table.update_whole(&mut state)?;
+        }
         Ok(())
     }
 
-    /// Publishes a container's ports.
-    pub(crate) fn publish(&self, ip: Ipv4Addr, ports: &[PortBinding]) -> Result<()> {
-        let mut state = self.lock();
-        state.published.insert(ip, ports.to_vec());
-        let done = self.update(&mut state, &elements(ip, ports), nft::add_elements);
+    /// Makes the rules those of these networks, by family.
+    pub(crate) fn set_networks(&self, bridges: [Vec<BridgeRules>; 2]) -> Result<()> {
+        for (table, bridges) in self.tables.iter().zip(bridges) {
+            let mut state = table.lock();
+            if state.bridges == bridges {
+                continue;
+            }
+            let former = std::mem::replace(&mut state.bridges, bridges);
+            if let Err(error) = table.update_whole(&mut state) {
+                state.bridges = former;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the ports of a container's address.
+    pub(crate) fn publish(&self, ip: IpAddr, published: &Published) -> Result<()> {
+        let table = self.table(ip);
+        let mut state = table.lock();
+        state.published.insert(ip, published.clone());
+        let done = table.update(&mut state, &elements(ip, published), nft::add_elements);
         if done.is_err() {
             state.published.remove(&ip);
         }
@@ -78,12 +102,48 @@ impl Firewall {
     }
 
     /// Takes back what [`Firewall::publish`] did.
-    pub(crate) fn unpublish(&self, ip: Ipv4Addr) -> Result<()> {
-        let mut state = self.lock();
+    pub(crate) fn unpublish(&self, ip: IpAddr) -> Result<()> {
+        let table = self.table(ip);
+        let mut state = table.lock();
         match state.published.remove(&ip) {
-            Some(ports) => self.update(&mut state, &elements(ip, &ports), nft::delete_elements),
+            Some(published) => {
+                table.update(&mut state, &elements(ip, &published), nft::delete_elements)
+            }
             None => Ok(()),
         }
+    }
+
+    fn table(&self, ip: IpAddr) -> &Table {
+        &self.tables[Family::of(ip).index()]
+    }
+}
+
+impl Table {
+    /// Makes it unless it is there, or not wanted.
+    fn ensure(&self) -> Result<()> {
+        let mut state = self.lock();
+        if state.bridges.is_empty() {
+            return Ok(());
+        }
+        let found =
+            state.with_connection(|connection| nft::find(connection, self.family, &self.name));
+        if found.context(|| self.describe("look for"))?.is_none() {
+            self.apply(&mut state)?;
+        }
+        Ok(())
+    }
+
+    /// Makes it what it should be, touching only what differs.
+    fn update_whole(&self, state: &mut State) -> Result<()> {
+        if state.bridges.is_empty() && !state.applied {
+            return Ok(());
+        }
+        let wanted = self.ruleset(state);
+        state
+            .with_connection(|connection| nft::update_table(connection, &wanted))
+            .context(|| self.describe("update"))?;
+        state.applied = true;
+        Ok(())
     }
 
     /// Changes elements, or the whole table when it isn't what it should be: somebody flushed it,
@@ -92,11 +152,11 @@ impl Firewall {
         &self,
         state: &mut State,
         elements: &[Element],
-        change: impl Fn(&Connection, &str, &[Element]) -> io::Result<()>,
+        change: impl Fn(&Connection, (Family, &str), &[Element]) -> io::Result<()>,
     ) -> Result<()> {
         if state.applied {
-            let table = &self.settings.table;
-            match state.with_connection(|connection| change(connection, table, elements)) {
+            let at = (self.family, self.name.as_str());
+            match state.with_connection(|connection| change(connection, at, elements)) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%error, "firewall table is not as it was left"),
             }
@@ -105,7 +165,7 @@ impl Firewall {
     }
 
     fn apply(&self, state: &mut State) -> Result<()> {
-        let wanted = ruleset(&self.settings, &state.published);
+        let wanted = self.ruleset(state);
         state
             .with_connection(|connection| nft::replace_table(connection, &wanted))
             .context(|| self.describe("write"))?;
@@ -113,8 +173,17 @@ impl Firewall {
         Ok(())
     }
 
+    fn ruleset(&self, state: &State) -> Ruleset {
+        let settings = Settings {
+            family: self.family,
+            table: self.name.clone(),
+            bridges: state.bridges.clone(),
+        };
+        ruleset(&settings, &state.published)
+    }
+
     fn describe(&self, verb: &str) -> String {
-        format!("{verb} nftables table ip {}", self.settings.table)
+        format!("{verb} nftables table {} {}", self.family.name(), self.name)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -10,7 +10,7 @@ use std::io;
 use super::entry::{self, Entry};
 use super::expression;
 use super::message::{Attributes, attributes};
-use super::ruleset::{Chain, Element, Hook, Map, Point, Ruleset};
+use super::ruleset::{Chain, Element, Family, Hook, Map, Point, Ruleset};
 use crate::netlink::{APPEND, Batch, CREATE, Connection, NETLINK_NETFILTER};
 
 // linux/netfilter/nfnetlink.h, nf_tables.h; names as there, without their prefixes.
@@ -27,8 +27,6 @@ const NEWSET: u16 = SUBSYSTEM << 8 | 9;
 const NEWSETELEM: u16 = SUBSYSTEM << 8 | 12;
 const GETSETELEM: u16 = SUBSYSTEM << 8 | 13;
 const DELSETELEM: u16 = SUBSYSTEM << 8 | 14;
-/// `NFPROTO_IPV4`.
-const IPV4: u8 = 2;
 /// `NF_ACCEPT`, a chain's policy.
 const ACCEPT: u32 = 1;
 /// Everything in this module names its table by attribute 1.
@@ -39,7 +37,7 @@ const TABLE_USERDATA: u16 = 6;
 /// Far below the 64 KiB an attribute can hold.
 const ENTRIES_PER_MESSAGE: usize = 400;
 /// How the maps are laid out; part of the table's comment.
-const MAPS: &str = "published_at, published: hashes; published_ranges: ranges";
+const MAPS: &str = "published_at, published: hashes; published_ranges, open: ranges";
 
 /// A connection for this module's functions. To be kept: closing one waits for the kernel to clean
 /// up after former transactions (about 10 ms). Not to be used after an error: a batch that failed
@@ -49,8 +47,12 @@ pub(crate) fn connect() -> io::Result<Connection> {
 }
 
 /// The comment of the table of that name, if there is one.
-pub(crate) fn find(connection: &Connection, table: &str) -> io::Result<Option<String>> {
-    match connection.get(GETTABLE, named(table).as_bytes()) {
+pub(crate) fn find(
+    connection: &Connection,
+    family: Family,
+    table: &str,
+) -> io::Result<Option<String>> {
+    match connection.get(GETTABLE, named(family, table).as_bytes()) {
         Ok(answer) => Ok(Some(comment(&answer))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -63,68 +65,66 @@ pub(crate) fn find(connection: &Connection, table: &str) -> io::Result<Option<St
 /// range maps of concatenated keys publish their elements after the new rules are in force. So the
 /// maps stay, and only what differs is changed. Rules have no such moment and are written anew.
 pub(crate) fn update_table(connection: &Connection, ruleset: &Ruleset) -> io::Result<()> {
-    if find(connection, &ruleset.table)?.as_deref() != Some(layout(ruleset).as_str()) {
+    if find(connection, ruleset.family, &ruleset.table)?.as_deref()
+        != Some(layout(ruleset).as_str())
+    {
         return replace_table(connection, ruleset);
     }
-    let present = present_entries(connection, &ruleset.table)?;
+    let present = present_entries(connection, ruleset.family, &ruleset.table)?;
     let wanted: HashSet<Entry> = entries(&ruleset.elements).into_iter().collect();
     let surplus: Vec<Entry> = present.difference(&wanted).cloned().collect();
     let missing: Vec<Entry> = wanted.difference(&present).cloned().collect();
+    let at = (ruleset.family, ruleset.table.as_str());
     transaction(connection, |batch| {
-        push_entries(batch, DELSETELEM, 0, &ruleset.table, &surplus);
+        push_entries(batch, DELSETELEM, 0, at, &surplus);
         for chain in &ruleset.chains {
-            let all_rules = named(&ruleset.table).text(2, chain.name);
+            let all_rules = named(at.0, at.1).text(2, chain.name);
             batch.push(DELRULE, 0, all_rules.as_bytes());
         }
         push_rules(batch, ruleset);
-        push_entries(batch, NEWSETELEM, CREATE, &ruleset.table, &missing);
+        push_entries(batch, NEWSETELEM, CREATE, at, &missing);
     })
 }
 
 /// Makes the table what `ruleset` says; no packet sees anything in between.
 pub(crate) fn replace_table(connection: &Connection, ruleset: &Ruleset) -> io::Result<()> {
-    let table = named(&ruleset.table);
+    let at = (ruleset.family, ruleset.table.as_str());
+    let table = named(at.0, at.1);
     let entries = entries(&ruleset.elements);
     transaction(connection, |batch| {
         // Deleting needs it to be there.
         batch.push(NEWTABLE, CREATE, table.as_bytes());
         batch.push(DELTABLE, 0, table.as_bytes());
         let comment = comment_data(&layout(ruleset));
-        batch.push(
-            NEWTABLE,
-            CREATE,
-            named(&ruleset.table).bytes(TABLE_USERDATA, &comment).as_bytes(),
-        );
+        batch.push(NEWTABLE, CREATE, named(at.0, at.1).bytes(TABLE_USERDATA, &comment).as_bytes());
         for (id, map) in (1..).zip(Map::ALL) {
-            let definition = named(&ruleset.table).append(&entry::map_definition(map, id));
+            let definition = named(at.0, at.1).append(&entry::map_definition(at.0, map, id));
             batch.push(NEWSET, CREATE, definition.as_bytes());
         }
         for chain in &ruleset.chains {
-            batch.push(NEWCHAIN, CREATE, chain_definition(&ruleset.table, chain).as_bytes());
+            batch.push(NEWCHAIN, CREATE, chain_definition(at, chain).as_bytes());
         }
         push_rules(batch, ruleset);
-        push_entries(batch, NEWSETELEM, CREATE, &ruleset.table, &entries);
+        push_entries(batch, NEWSETELEM, CREATE, at, &entries);
     })
 }
 
 /// Adds elements to the maps of an existing table.
 pub(crate) fn add_elements(
     connection: &Connection,
-    table: &str,
+    at: (Family, &str),
     elements: &[Element],
 ) -> io::Result<()> {
-    transaction(connection, |batch| {
-        push_entries(batch, NEWSETELEM, CREATE, table, &entries(elements))
-    })
+    transaction(connection, |batch| push_entries(batch, NEWSETELEM, CREATE, at, &entries(elements)))
 }
 
 /// Deletes elements of the maps.
 pub(crate) fn delete_elements(
     connection: &Connection,
-    table: &str,
+    at: (Family, &str),
     elements: &[Element],
 ) -> io::Result<()> {
-    transaction(connection, |batch| push_entries(batch, DELSETELEM, 0, table, &entries(elements)))
+    transaction(connection, |batch| push_entries(batch, DELSETELEM, 0, at, &entries(elements)))
 }
 
 fn transaction(connection: &Connection, fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
@@ -137,23 +137,24 @@ fn transaction(connection: &Connection, fill: impl FnOnce(&mut Batch)) -> io::Re
 }
 
 fn push_rules(batch: &mut Batch, ruleset: &Ruleset) {
+    let at = (ruleset.family, ruleset.table.as_str());
     for chain in &ruleset.chains {
         for rule in &chain.rules {
-            let expressions = expression::of_rule(rule);
-            let message = named(&ruleset.table).text(2, chain.name).nested(4, expressions);
+            let expressions = expression::of_rule(at.0, rule);
+            let message = named(at.0, at.1).text(2, chain.name).nested(4, expressions);
             batch.push(NEWRULE, CREATE | APPEND, message.as_bytes());
         }
     }
 }
 
-fn push_entries(batch: &mut Batch, kind: u16, flags: u16, table: &str, entries: &[Entry]) {
+fn push_entries(batch: &mut Batch, kind: u16, flags: u16, at: (Family, &str), entries: &[Entry]) {
     for map in Map::ALL {
         let own: Vec<&Entry> = entries.iter().filter(|entry| entry.map == map).collect();
         for some in own.chunks(ENTRIES_PER_MESSAGE) {
             let list = some.iter().fold(Attributes::default(), |list, entry| {
                 list.nested(LIST_ELEM, entry.attributes())
             });
-            let message = named(table).text(2, map.name()).nested(3, list);
+            let message = named(at.0, at.1).text(2, map.name()).nested(3, list);
             batch.push(kind, flags, message.as_bytes());
         }
     }
@@ -164,10 +165,14 @@ fn entries(elements: &[Element]) -> Vec<Entry> {
 }
 
 /// What the table's maps hold now.
-fn present_entries(connection: &Connection, table: &str) -> io::Result<HashSet<Entry>> {
+fn present_entries(
+    connection: &Connection,
+    family: Family,
+    table: &str,
+) -> io::Result<HashSet<Entry>> {
     let mut present = HashSet::new();
     for map in Map::ALL {
-        let request = named(table).text(2, map.name());
+        let request = named(family, table).text(2, map.name());
         for answer in connection.dump(GETSETELEM, request.as_bytes())? {
             let lists =
                 attributes(Attributes::after_header(&answer)).filter(|(kind, _)| *kind == 3);
@@ -203,12 +208,12 @@ fn comment(table: &[u8]) -> String {
 }
 
 /// The start of every message: its table.
-fn named(table: &str) -> Attributes {
-    Attributes::message(IPV4, 0).text(TABLE, table)
+fn named(family: Family, table: &str) -> Attributes {
+    Attributes::message(family.number(), 0).text(TABLE, table)
 }
 
-fn chain_definition(table: &str, chain: &Chain) -> Attributes {
-    let message = named(table).text(3, chain.name);
+fn chain_definition(at: (Family, &str), chain: &Chain) -> Attributes {
+    let message = named(at.0, at.1).text(3, chain.name);
     let Some(Hook { kind, point, priority }) = chain.hook else { return message };
     let number = match point {
         Point::Prerouting => 0,

@@ -1,29 +1,37 @@
-//! What should be in the table: a pure function of the settings and the published ports.
+//! What should be in a table: a pure function of the networks and the published ports.
 //!
 //! ```text
 //! prerouting  ─┐ destination is a local address                      ┌ map "published_at"
 //! output      ─┴─────────────────────────────▶ chain "publish" dnat ─┼ map "published"
 //!                                                                    └ map "published_ranges"
-//! forward       to the bridge: what is established, published, or from a sibling; nothing else
+//! forward       established; then out of internal networks: nothing; then, network by network,
+//!               what is published or comes from a sibling; nothing else gets in
 //! postrouting   masquerade: leaving traffic, loopback sources, siblings by way of the host
 //! ```
 //! The first map is for ports of one host address, the second for those of all. Neighbouring ports
 //! that keep their number share one element of the third however many they are, as the address alone
 //! is rewritten. Single ports are kept out of that one: a range map takes as long for a change as it
-//! has elements, the others are hash tables.
+//! has elements, the others are hash tables. The set "open" holds the ports of containers that are
+//! reached by their own addresses (gateway mode `routed`).
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::options::GatewayMode;
 use crate::sandbox::{PortBinding, Protocol};
 
-/// Loopback addresses.
-const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-/// A map of the table.
+/// A version of the internet protocol; each has a table of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// A map of the table, or its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Map {
     /// Host address, protocol and port to address and port.
@@ -32,23 +40,54 @@ pub(crate) enum Map {
     Any,
     /// Host address, protocol and port, each a range, to an address.
     Ranges,
+    /// Container's address, protocol and port, the last a range. Only a set.
+    Open,
 }
 
 /// What the rules depend on beside the ports.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) family: Family,
     pub(crate) table: String,
-    pub(crate) bridge: String,
-    pub(crate) subnet: Ipv4Net,
+    /// In an order that stays.
+    pub(crate) bridges: Vec<BridgeRules>,
+}
+
+/// A network, as far as the rules depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BridgeRules {
+    /// Name of the interface.
+    pub(crate) name: String,
+    pub(crate) subnet: IpNet,
     /// Containers may talk to each other.
     pub(crate) icc: bool,
-    /// Leaving traffic gets the host's address.
-    pub(crate) masquerade: bool,
+    /// Without a way out or in.
+    pub(crate) internal: bool,
+    pub(crate) mode: GatewayMode,
+    pub(crate) source: Source,
+}
+
+/// What becomes of the source of leaving traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Kept,
+    /// The address of the interface it leaves by.
+    Interface,
+    Address(IpAddr),
+}
+
+/// The published ports of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) ports: Vec<PortBinding>,
+    /// By the container's own address.
+    pub(crate) routed: bool,
 }
 
 /// A whole table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ruleset {
+    pub(crate) family: Family,
     pub(crate) table: String,
     pub(crate) chains: Vec<Chain>,
     /// Of all maps.
@@ -95,14 +134,18 @@ pub(crate) enum Match {
     NotFrom(String),
     To(String),
     NotTo(String),
-    Source(Ipv4Net),
-    Destination(Ipv4Net),
+    Source(IpNet),
+    Destination(IpNet),
     /// The destination is an address of this host.
     LocalDestination,
     /// Belongs to a connection that was let through.
     Established,
     /// Its connection's destination was rewritten.
     Published,
+    /// ICMP, of the table's family.
+    ControlMessage(Family),
+    /// The destination and its port are in the set "open".
+    Open,
 }
 
 /// What happens to a packet.
@@ -112,6 +155,8 @@ pub(crate) enum Action {
     Drop,
     Jump(&'static str),
     Masquerade,
+    /// The source becomes this address.
+    Source(IpAddr),
     /// The destination is looked up.
     Rewrite(Map),
 }
@@ -120,75 +165,93 @@ pub(crate) enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Element {
     /// Absent: all of them.
-    pub(crate) host: Option<Ipv4Addr>,
+    pub(crate) host: Option<IpAddr>,
     pub(crate) protocol: Protocol,
     /// More than one only if they are the container's as well.
     pub(crate) host_ports: RangeInclusive<u16>,
-    pub(crate) container: Ipv4Addr,
+    pub(crate) container: IpAddr,
     /// The first one.
     pub(crate) container_port: u16,
+    /// Reached by the container's own address.
+    pub(crate) routed: bool,
 }
 
-/// The table that serves `published`, ports by the containers' addresses.
-pub(crate) fn ruleset(
-    settings: &Settings,
-    published: &BTreeMap<Ipv4Addr, Vec<PortBinding>>,
-) -> Ruleset {
+/// The table that serves `published`, ports by the containers' addresses; those of the other family
+/// are left out.
+pub(crate) fn ruleset(settings: &Settings, published: &BTreeMap<IpAddr, Published>) -> Ruleset {
+    let own = published.iter().filter(|(ip, _)| Family::of(**ip) == settings.family);
     Ruleset {
+        family: settings.family,
         table: settings.table.clone(),
         chains: vec![
             guard(settings),
-            publish(),
-            prerouting(),
+            publish(settings.family),
+            prerouting(settings.family),
             output(),
             forward(settings),
             postrouting(settings),
         ],
-        elements: published.iter().flat_map(|(ip, ports)| elements(*ip, ports)).collect(),
+        elements: own.flat_map(|(ip, published)| elements(*ip, published)).collect(),
     }
 }
 
 /// The maps' entries for the ports of the container at `ip`. Only a function of its arguments:
 /// what was added is found again to be deleted.
-pub(crate) fn elements(ip: Ipv4Addr, ports: &[PortBinding]) -> Vec<Element> {
-    let mut sorted: Vec<&PortBinding> = ports.iter().collect();
-    sorted.sort_by_key(|port| (port.host_ip, port.protocol, port.host_port));
+pub(crate) fn elements(ip: IpAddr, published: &Published) -> Vec<Element> {
+    let family = Family::of(ip);
+    let mut found: Vec<Element> = published
+        .ports
+        .iter()
+        .filter(|port| Family::of(port.host_ip) == family)
+        .map(|port| {
+            let first = if published.routed { port.container_port } else { port.host_port };
+            Element {
+                host: (!port.host_ip.is_unspecified()).then_some(port.host_ip),
+                protocol: port.protocol,
+                host_ports: first..=first,
+                container: ip,
+                container_port: port.container_port,
+                routed: published.routed,
+            }
+        })
+        .collect();
+    if published.routed {
+        found.iter_mut().for_each(|element| element.host = None);
+    }
+    found.sort_by_key(|element| (element.host, element.protocol, *element.host_ports.start()));
     let mut elements: Vec<Element> = Vec::new();
-    for port in sorted {
-        let IpAddr::V4(host) = port.host_ip else { continue };
-        let element = Element {
-            host: (!host.is_unspecified()).then_some(host),
-            protocol: port.protocol,
-            host_ports: port.host_port..=port.host_port,
-            container: ip,
-            container_port: port.container_port,
-        };
+    for element in found {
         match elements.last_mut() {
             Some(last) if last.continues(&element) => {
-                last.host_ports = *last.host_ports.start()..=port.host_port;
+                last.host_ports = *last.host_ports.start()..=*element.host_ports.end();
             }
+            // One port of a container's own address published twice is open once.
+            Some(last) if element.routed && *last == element => {}
             _ => elements.push(element),
         }
     }
     elements
 }
 
-/// `route_localnet` on the bridge, which published loopback addresses need, must not open the
-/// host's own loopback services to containers.
+/// `route_localnet` on a bridge, which published loopback addresses need, must not open the host's
+/// own loopback services to containers.
 fn guard(settings: &Settings) -> Chain {
-    let bridge = settings.bridge.clone();
-    let rules = vec![rule([Match::From(bridge), Match::Destination(LOOPBACK)], Action::Drop)];
+    let loopback = settings.family.loopback();
+    let guard = |bridge: &BridgeRules| {
+        rule([Match::From(bridge.name.clone()), Match::Destination(loopback)], Action::Drop)
+    };
+    let rules = settings.bridges.iter().map(guard).collect();
     chain("guard", "filter", Point::Prerouting, -300, rules)
 }
 
-fn publish() -> Chain {
-    let rules = Map::ALL.map(|map| rule([], Action::Rewrite(map))).to_vec();
+fn publish(_: Family) -> Chain {
+    let rules = Map::REWRITES.map(|map| rule([], Action::Rewrite(map))).to_vec();
     Chain { name: "publish", hook: None, rules }
 }
 
-fn prerouting() -> Chain {
+fn prerouting(family: Family) -> Chain {
     // From the wire only a forged packet has a loopback destination.
-    let forged = [Match::NotFrom("lo".to_owned()), Match::Destination(LOOPBACK)];
+    let forged = [Match::NotFrom("lo".to_owned()), Match::Destination(family.loopback())];
     let rules = vec![
         rule(forged, Action::Accept),
         rule([Match::LocalDestination], Action::Jump("publish")),
@@ -201,32 +264,56 @@ fn output() -> Chain {
     chain("output", "nat", Point::Output, -100, rules)
 }
 
+/// All that concerns leaving an internal network comes before whatever lets packets into another.
 fn forward(settings: &Settings) -> Chain {
-    let to = || Match::To(settings.bridge.clone());
-    let from = || Match::From(settings.bridge.clone());
-    let siblings = if settings.icc { Action::Accept } else { Action::Drop };
-    let rules = vec![
-        rule([to(), Match::Established], Action::Accept),
-        rule([to(), Match::Published], Action::Accept),
-        rule([from(), to()], siblings),
-        rule([from()], Action::Accept),
-        rule([to()], Action::Drop),
-    ];
+    let mut rules = vec![rule([Match::Established], Action::Accept)];
+    for bridge in settings.bridges.iter().filter(|bridge| bridge.internal) {
+        let (from, to) = (Match::From(bridge.name.clone()), Match::NotTo(bridge.name.clone()));
+        rules.push(rule([from, to], Action::Drop));
+    }
+    for bridge in &settings.bridges {
+        rules.append(&mut incoming(bridge, settings.family));
+    }
     chain("forward", "filter", Point::Forward, 0, rules)
 }
 
+/// What gets into a network.
+fn incoming(bridge: &BridgeRules, family: Family) -> Vec<Rule> {
+    let to = || Match::To(bridge.name.clone());
+    let siblings = if bridge.icc { Action::Accept } else { Action::Drop };
+    let mut rules = Vec::new();
+    if !bridge.internal {
+        rules.push(rule([to(), Match::Published], Action::Accept));
+    }
+    rules.push(rule([Match::From(bridge.name.clone()), to()], siblings));
+    match bridge.mode {
+        _ if bridge.internal => {}
+        GatewayMode::Routed => {
+            rules.push(rule([to(), Match::ControlMessage(family)], Action::Accept));
+            rules.push(rule([to(), Match::Open], Action::Accept));
+        }
+        GatewayMode::NatUnprotected => rules.push(rule([to()], Action::Accept)),
+        GatewayMode::Nat | GatewayMode::Isolated => {}
+    }
+    rules.push(rule([to()], Action::Drop));
+    rules
+}
+
 fn postrouting(settings: &Settings) -> Chain {
-    let subnet = || Match::Source(settings.subnet);
-    let to = || Match::To(settings.bridge.clone());
-    let mut rules = vec![
+    let mut rules = Vec::new();
+    for bridge in &settings.bridges {
+        let subnet = || Match::Source(bridge.subnet);
+        let to = || Match::To(bridge.name.clone());
         // The host itself, by way of 127.0.0.1.
-        rule([Match::Source(LOOPBACK), to()], Action::Masquerade),
+        rules.push(rule([Match::Source(settings.family.loopback()), to()], Action::Masquerade));
         // A sibling, or the container itself: the answer has to come back through the host.
-        rule([subnet(), to(), Match::Published], Action::Masquerade),
-    ];
-    if settings.masquerade {
-        let leaves = Match::NotTo(settings.bridge.clone());
-        rules.push(rule([subnet(), leaves], Action::Masquerade));
+        rules.push(rule([subnet(), to(), Match::Published], Action::Masquerade));
+        let leaves = [subnet(), Match::NotTo(bridge.name.clone())];
+        match bridge.source {
+            Source::Kept => {}
+            Source::Interface => rules.push(rule(leaves, Action::Masquerade)),
+            Source::Address(address) => rules.push(rule(leaves, Action::Source(address))),
+        }
     }
     chain("postrouting", "nat", Point::Postrouting, 100, rules)
 }
@@ -245,9 +332,51 @@ fn rule<const N: usize>(matches: [Match; N], action: Action) -> Rule {
     Rule { matches: matches.to_vec(), action }
 }
 
+impl Family {
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    pub(crate) fn of_net(net: &IpNet) -> Self {
+        Self::of(net.addr())
+    }
+
+    /// Its place in lists of one thing for each.
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// `NFPROTO_*`, and `AF_*`.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+
+    /// nft(8)'s name for tables and matches.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+
+    fn loopback(self) -> IpNet {
+        match self {
+            Self::V4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+            Self::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+        }
+    }
+}
+
 impl Map {
-    /// In the order they are looked up.
-    pub(crate) const ALL: [Self; 3] = [Self::At, Self::Any, Self::Ranges];
+    /// Those that destinations are looked up in, in this order.
+    const REWRITES: [Self; 3] = [Self::At, Self::Any, Self::Ranges];
+    /// All of a table.
+    pub(crate) const ALL: [Self; 4] = [Self::At, Self::Any, Self::Ranges, Self::Open];
 
     /// Its name in the table.
     pub(crate) fn name(self) -> &'static str {
@@ -255,6 +384,7 @@ impl Map {
             Self::At => "published_at",
             Self::Any => "published",
             Self::Ranges => "published_ranges",
+            Self::Open => "open",
         }
     }
 }
@@ -263,6 +393,7 @@ impl Element {
     /// The map it belongs to.
     pub(crate) fn map(&self) -> Map {
         match self.host {
+            _ if self.routed => Map::Open,
             _ if self.host_ports.start() != self.host_ports.end() => Map::Ranges,
             Some(_) => Map::At,
             None => Map::Any,
@@ -286,7 +417,7 @@ impl Element {
 impl fmt::Display for Ruleset {
     /// As nft(8) would have it, for tests and for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table ip {} {{", self.table)?;
+        writeln!(f, "table {} {} {{", self.family.name(), self.table)?;
         for element in &self.elements {
             writeln!(f, "\t{} {element}", element.map().name())?;
         }
@@ -306,17 +437,21 @@ impl fmt::Display for Ruleset {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = |net: &IpNet| Family::of_net(net).name();
         for condition in &self.matches {
             match condition {
                 Match::From(name) => write!(f, "iifname {name} "),
                 Match::NotFrom(name) => write!(f, "iifname != {name} "),
                 Match::To(name) => write!(f, "oifname {name} "),
                 Match::NotTo(name) => write!(f, "oifname != {name} "),
-                Match::Source(net) => write!(f, "ip saddr {net} "),
-                Match::Destination(net) => write!(f, "ip daddr {net} "),
+                Match::Source(net) => write!(f, "{} saddr {net} ", family(net)),
+                Match::Destination(net) => write!(f, "{} daddr {net} ", family(net)),
                 Match::LocalDestination => f.write_str("fib daddr type local "),
                 Match::Established => f.write_str("ct state established,related "),
                 Match::Published => f.write_str("ct status dnat "),
+                Match::ControlMessage(Family::V4) => f.write_str("meta l4proto icmp "),
+                Match::ControlMessage(Family::V6) => f.write_str("meta l4proto ipv6-icmp "),
+                Match::Open => f.write_str("daddr . l4proto . dport @open "),
             }?;
         }
         match self.action {
@@ -324,6 +459,7 @@ impl fmt::Display for Rule {
             Action::Drop => f.write_str("drop"),
             Action::Jump(chain) => write!(f, "jump {chain}"),
             Action::Masquerade => f.write_str("masquerade"),
+            Action::Source(address) => write!(f, "snat to {address}"),
             Action::Rewrite(map) => write!(f, "dnat to @{}", map.name()),
         }
     }
@@ -332,10 +468,20 @@ impl fmt::Display for Rule {
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last) = (self.host_ports.start(), self.host_ports.end());
-        write!(f, "{} {} {first}", self.host.unwrap_or(Ipv4Addr::UNSPECIFIED), self.protocol)?;
+        let any = match Family::of(self.container) {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
         match self.map() {
-            Map::Ranges => write!(f, "-{last} : {}", self.container),
-            Map::At | Map::Any => write!(f, " : {}:{}", self.container, self.container_port),
+            Map::Open => write!(f, "{} {} {first}-{last}", self.container, self.protocol),
+            Map::Ranges => {
+                let host = self.host.unwrap_or(any);
+                write!(f, "{host} {} {first}-{last} : {}", self.protocol, self.container)
+            }
+            Map::At | Map::Any => {
+                let (host, target) = (self.host.unwrap_or(any), self.container);
+                write!(f, "{host} {} {first} : {target}:{}", self.protocol, self.container_port)
+            }
         }
     }
 }
@@ -344,14 +490,19 @@ impl fmt::Display for Element {
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
-            table: "davit".to_owned(),
-            bridge: "davit0".to_owned(),
-            subnet: "172.17.0.0/16".parse().expect("a subnet"),
+    fn bridge(name: &str, subnet: &str) -> BridgeRules {
+        BridgeRules {
+            name: name.to_owned(),
+            subnet: subnet.parse().expect("a subnet"),
             icc: true,
-            masquerade: true,
+            internal: false,
+            mode: GatewayMode::Nat,
+            source: Source::Interface,
         }
+    }
+
+    fn settings(bridges: &[BridgeRules]) -> Settings {
+        Settings { family: Family::V4, table: "davit".to_owned(), bridges: bridges.to_vec() }
     }
 
     fn port(host: &str, host_port: u16, container_port: u16, protocol: Protocol) -> PortBinding {
@@ -359,16 +510,28 @@ mod tests {
         PortBinding { host_ip, host_port, container_port, protocol }
     }
 
+    fn nat(ports: &[PortBinding]) -> Published {
+        Published { ports: ports.to_vec(), routed: false }
+    }
+
+    fn chain_text(settings: &Settings, name: &str) -> Vec<String> {
+        let whole = ruleset(settings, &BTreeMap::new());
+        let chain = whole.chains.iter().find(|chain| chain.name == name).expect("the chain");
+        chain.rules.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn the_whole_table_reads_like_this() {
-        let web = Ipv4Addr::new(172, 17, 0, 2);
-        let ports = vec![
+        let web = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2));
+        let ports = nat(&[
             port("0.0.0.0", 8080, 80, Protocol::Tcp),
             port("127.0.0.1", 53, 53, Protocol::Udp),
             port("0.0.0.0", 9000, 9000, Protocol::Tcp),
             port("0.0.0.0", 9001, 9001, Protocol::Tcp),
-        ];
-        let text = ruleset(&settings(), &BTreeMap::from([(web, ports)])).to_string();
+            port("::", 9001, 9001, Protocol::Tcp),
+        ]);
+        let bridges = [bridge("davit0", "172.17.0.0/16")];
+        let text = ruleset(&settings(&bridges), &BTreeMap::from([(web, ports)])).to_string();
         let expected = "\
 table ip davit {
 \tpublished 0.0.0.0 tcp 8080 : 172.17.0.2:80
@@ -394,10 +557,9 @@ table ip davit {
 \t}
 \tchain forward {
 \t\ttype filter hook Forward priority 0
-\t\toifname davit0 ct state established,related accept
+\t\tct state established,related accept
 \t\toifname davit0 ct status dnat accept
 \t\tiifname davit0 oifname davit0 accept
-\t\tiifname davit0 accept
 \t\toifname davit0 drop
 \t}
 \tchain postrouting {
@@ -412,8 +574,56 @@ table ip davit {
     }
 
     #[test]
+    fn internal_networks_are_shut_before_anything_is_let_in() {
+        let internal =
+            BridgeRules { internal: true, source: Source::Kept, ..bridge("br-b", "10.2.0.0/24") };
+        let settings = settings(&[bridge("br-a", "10.1.0.0/24"), internal]);
+        assert_eq!(
+            chain_text(&settings, "forward"),
+            [
+                "ct state established,related accept",
+                "iifname br-b oifname != br-b drop",
+                "oifname br-a ct status dnat accept",
+                "iifname br-a oifname br-a accept",
+                "oifname br-a drop",
+                "iifname br-b oifname br-b accept",
+                "oifname br-b drop",
+            ]
+        );
+    }
+
+    #[test]
+    fn gateway_modes_decide_what_comes_in_and_what_leaving_traffic_looks_like() {
+        let unprotected =
+            BridgeRules { mode: GatewayMode::NatUnprotected, ..bridge("br-a", "10.1.0.0/24") };
+        let text = chain_text(&settings(&[unprotected]), "forward");
+        assert_eq!(text[text.len() - 2..], ["oifname br-a accept", "oifname br-a drop"]);
+
+        let v6 = BridgeRules {
+            mode: GatewayMode::Routed,
+            source: Source::Address("2001:db8::1".parse().expect("an address")),
+            ..bridge("br-a", "fd00::/64")
+        };
+        let settings = Settings { family: Family::V6, ..settings(&[v6]) };
+        assert_eq!(
+            chain_text(&settings, "forward")[3..],
+            [
+                "oifname br-a meta l4proto ipv6-icmp accept",
+                "oifname br-a daddr . l4proto . dport @open accept",
+                "oifname br-a drop",
+            ]
+        );
+        let last = chain_text(&settings, "postrouting").pop();
+        assert_eq!(
+            last.as_deref(),
+            Some("ip6 saddr fd00::/64 oifname != br-a snat to 2001:db8::1")
+        );
+    }
+
+    #[test]
     fn without_icc_siblings_are_dropped_but_published_ports_are_not() {
-        let text = ruleset(&Settings { icc: false, ..settings() }, &BTreeMap::new()).to_string();
+        let alone = BridgeRules { icc: false, ..bridge("davit0", "172.17.0.0/16") };
+        let text = ruleset(&settings(&[alone]), &BTreeMap::new()).to_string();
         let published = text.find("ct status dnat accept").expect("published ports");
         let siblings = text.find("iifname davit0 oifname davit0 drop").expect("siblings");
         assert!(published < siblings);
@@ -421,25 +631,42 @@ table ip davit {
 
     #[test]
     fn ports_that_keep_their_number_become_one_range() {
-        let ip = Ipv4Addr::new(172, 17, 0, 2);
+        let ip = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2));
         let mut ports: Vec<_> =
             (8000..9000).map(|p| port("0.0.0.0", p, p, Protocol::Tcp)).collect();
         ports.reverse();
-        let found = elements(ip, &ports);
+        let found = elements(ip, &nat(&ports));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].host_ports, 8000..=8999);
 
         let gap = [8000, 8001, 8003].map(|p| port("0.0.0.0", p, p, Protocol::Tcp));
-        assert_eq!(elements(ip, &gap).len(), 2);
+        assert_eq!(elements(ip, &nat(&gap)).len(), 2);
         let protocols = [
             port("0.0.0.0", 8000, 8000, Protocol::Tcp),
             port("0.0.0.0", 8001, 8001, Protocol::Udp),
             port("10.0.0.1", 8001, 8001, Protocol::Tcp),
-            port("0.0.0.0", 65535, 65535, Protocol::Tcp),
+            port("0.0.0.0", 65535, 65535, Protocol::Sctp),
         ];
-        assert_eq!(elements(ip, &protocols).len(), 4);
+        assert_eq!(elements(ip, &nat(&protocols)).len(), 4);
         let shifted =
             [port("0.0.0.0", 8000, 80, Protocol::Tcp), port("0.0.0.0", 8001, 81, Protocol::Tcp)];
-        assert_eq!(elements(ip, &shifted).len(), 2);
+        assert_eq!(elements(ip, &nat(&shifted)).len(), 2);
+    }
+
+    #[test]
+    fn routed_ports_are_open_at_the_containers_address() {
+        let ip: IpAddr = "fd00::2".parse().expect("an address");
+        let ports = vec![
+            port("::", 0, 80, Protocol::Tcp),
+            port("::1", 0, 80, Protocol::Tcp),
+            port("::", 0, 81, Protocol::Tcp),
+            port("0.0.0.0", 8080, 80, Protocol::Tcp),
+        ];
+        let found = elements(ip, &Published { ports, routed: true });
+        assert_eq!(
+            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["fd00::2 tcp 80-81"]
+        );
+        assert_eq!(found[0].map(), Map::Open);
     }
 }

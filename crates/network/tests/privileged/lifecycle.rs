@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::net::TcpListener;
 use std::thread;
 
-use davit_network::{Networks, PortRequest, Protocol, SandboxSpec};
+use davit_network::{EndpointSpec, Networks, PortRequest, Protocol, SandboxSpec};
 
 use crate::support::{
-    ask_tcp, ask_udp, bridge, eventually, in_private_namespaces, inside, port, serve, shell, traces,
+    address, ask_tcp, ask_udp, bridge, eventually, first, in_private_namespaces, inside, port,
+    serve, shell, to, traces,
 };
 
 #[test]
@@ -72,20 +73,29 @@ fn live_sandboxes_share_no_address_port_or_interface() {
             protocol: Protocol::Tcp,
         }]);
         let made: Vec<_> = thread::scope(|scope| {
-            let create = |n: usize| networks.create_sandbox(&format!("c{n}"), &spec);
+            let create = |n: usize| {
+                let spec = SandboxSpec { name: format!("c{n}"), ..spec.clone() };
+                networks.create_sandbox(&format!("c{n}"), &spec)
+            };
             let threads: Vec<_> = (0..20).map(|n| scope.spawn(move || create(n))).collect();
             threads.into_iter().map(|t| t.join().expect("a thread").expect("create")).collect()
         });
-        let endpoints = made.iter().map(|sandbox| sandbox.endpoint.clone().expect("an endpoint"));
+        let endpoints = made.iter().map(first).cloned();
         let mut seen: Vec<String> = endpoints
-            .flat_map(|endpoint| [endpoint.ip.to_string(), endpoint.mac, endpoint.host_interface])
+            .flat_map(|endpoint| {
+                [
+                    endpoint.ipv4.expect("an address").to_string(),
+                    endpoint.mac,
+                    endpoint.host_interface,
+                ]
+            })
             .chain(made.iter().map(|sandbox| sandbox.ports[0].host_port.to_string()))
             .collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 20 * 4);
         let bridge = networks.get("bridge").expect("the bridge");
-        assert_eq!(bridge.addresses_in_use, 20 + 3);
+        assert_eq!(bridge.usage[0].1, 20 + 3);
     });
 }
 
@@ -131,7 +141,10 @@ fn bad_requests_leave_nothing() {
         let before = traces(host);
         let plain = bridge(Vec::new());
         let bad = [
-            SandboxSpec { mac: Some("nonsense".to_owned()), ..plain.clone() },
+            SandboxSpec {
+                endpoints: vec![EndpointSpec { mac: Some("nonsense".to_owned()), ..to("bridge") }],
+                ..plain.clone()
+            },
             SandboxSpec { ports: vec![port(Some("::1"), 80, 80, Protocol::Tcp)], ..plain.clone() },
             SandboxSpec {
                 ports: vec![port(Some("203.0.113.9"), 80, 80, Protocol::Tcp)],
@@ -162,9 +175,9 @@ fn the_address_of_a_dead_container_can_be_used_at_once() {
         for round in 0..4 {
             let name = format!("c{round}");
             let made = networks.create_sandbox(&name, &bridge(Vec::new())).expect("create");
-            let endpoint = made.endpoint.expect("an endpoint");
-            let address = endpoint.ip.to_string();
-            addresses.insert(endpoint.ip);
+            let endpoint = first(&made).clone();
+            let address = address(&made).to_string();
+            addresses.insert(address.clone());
             // Nobody listens: that it is refused shows that the namespace got the packet.
             let asked = [inside(&sibling.key, || ask_tcp((&address, 80))), ask_tcp((&address, 80))];
             for answer in asked {

@@ -1,6 +1,7 @@
 //! Tests with real namespaces, links and rules. They need root; each runs in namespaces of its own.
 
 mod lifecycle;
+mod networks;
 mod reachability;
 mod recovery;
 mod scale;

@@ -1,9 +1,10 @@
 //! Who can reach whom: containers, the host, and what is outside.
 
 use crate::support::{
-    Host, ask_tcp, ask_udp, bridge, in_private_namespaces, inside, port, serve, shell,
+    Host, address, ask_tcp, ask_udp, bridge, first, in_private_namespaces, inside, port, serve,
+    shell, to,
 };
-use davit_network::{Config, Mode, Networks, Protocol, SandboxSpec};
+use davit_network::{Config, EndpointSpec, Networks, Protocol, SandboxSpec};
 
 const NO_BR_NETFILTER: &str = "f=/proc/sys/net/bridge/bridge-nf-call-iptables
      [ ! -e $f ] || echo 0 > $f";
@@ -103,7 +104,7 @@ fn containers_reach_out_but_are_not_reached_directly() {
         let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
         serve(&outside, 7000);
         serve(&web.key, 80);
-        let address = web.endpoint.expect("an endpoint").ip.to_string();
+        let address = address(&web).to_string();
 
         inside(&web.key, || {
             let seen = ask_tcp(("192.0.2.2", 7000)).expect("to the outside");
@@ -142,7 +143,7 @@ fn siblings_without_icc(host: &Host) {
     let web = networks.create_sandbox("web", &spec).expect("web");
     let sibling = networks.create_sandbox("sibling", &bridge(Vec::new())).expect("sibling");
     serve(&web.key, 80);
-    let address = web.endpoint.expect("an endpoint").ip.to_string();
+    let address = address(&web).to_string();
     inside(&sibling.key, || {
         ask_tcp((&address, 80)).expect_err("directly");
         ask_tcp(("172.17.0.1", 8080)).expect("by the host");
@@ -175,12 +176,12 @@ fn a_sandbox_without_network_has_only_loopback() {
     in_private_namespaces("a_sandbox_without_network_has_only_loopback", |host| {
         let networks = host.open();
         let spec = SandboxSpec {
-            mode: Mode::None,
+            endpoints: Vec::new(),
             sysctls: vec![("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())],
             ..SandboxSpec::default()
         };
         let none = networks.create_sandbox("none", &spec).expect("none");
-        assert_eq!(none.endpoint, None);
+        assert!(none.endpoints.is_empty());
         let links = inside(&none.key, || shell("ip -br link; ip -br addr show dev lo"));
         assert!(!links.contains("eth0") && links.contains("127.0.0.1/8"), "{links}");
         let setting = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -193,11 +194,12 @@ fn an_endpoint_looks_like_dockers() {
     in_private_namespaces("an_endpoint_looks_like_dockers", |host| {
         let networks = host.open();
         let mac = Some("02:42:ac:11:00:07".to_owned());
-        let spec = SandboxSpec { mac, ..bridge(Vec::new()) };
+        let endpoints = vec![EndpointSpec { mac, ..to("bridge") }];
+        let spec = SandboxSpec { endpoints, ..bridge(Vec::new()) };
         let web = networks.create_sandbox("web", &spec).expect("web");
-        let endpoint = web.endpoint.expect("an endpoint");
+        let endpoint = first(&web).clone();
         assert_eq!(endpoint.mac, "02:42:ac:11:00:07");
-        assert_eq!((endpoint.ip.to_string().as_str(), endpoint.prefix_len), ("172.17.0.2", 16));
+        assert_eq!(endpoint.ipv4.expect("an address").to_string(), "172.17.0.2/16");
         assert!(web.key.ends_with(&web.id[..12]));
         let seen =
             inside(&web.key, || shell("ip -o link show eth0; ip -o addr show dev eth0; ip route"));
@@ -241,7 +243,7 @@ fn nft_lists_the_table_as_it_was_meant() {
             "fib daddr type local jump publish",
             "type nat hook output priority -100; policy accept;",
             "type filter hook forward priority filter; policy accept;",
-            "oifname \"davit0\" ct state established,related accept",
+            "ct state established,related accept",
             "oifname \"davit0\" ct status dnat accept",
             "iifname \"davit0\" oifname \"davit0\" accept",
             "oifname \"davit0\" drop",
@@ -267,7 +269,8 @@ fn two_daemons_side_by_side_do_not_disturb_each_other() {
             ..host.config()
         };
         let other = Networks::open(config).expect("networks");
-        let subnets = [&one, &other].map(|it| it.get("bridge").expect("a bridge").subnet);
+        let subnets =
+            [&one, &other].map(|it| it.get("bridge").expect("a bridge").definition.subnets);
         assert_ne!(subnets[0], subnets[1]);
         let spec = |host_port| bridge(vec![port(None, host_port, 80, Protocol::Tcp)]);
         let first = one.create_sandbox("a", &spec(8080)).expect("create");
@@ -280,7 +283,7 @@ fn two_daemons_side_by_side_do_not_disturb_each_other() {
         for port in [8080, 8081] {
             ask_tcp(("127.0.0.1", port)).expect("served");
         }
-        let address = second.endpoint.expect("one").ip.to_string();
+        let address = address(&second).to_string();
         inside(&first.key, || ask_tcp((&address, 80))).expect_err("another daemon's container");
         inside(&first.key, || ask_tcp(("172.17.0.1", 8081))).expect("its published port");
     });

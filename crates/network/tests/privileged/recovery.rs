@@ -7,7 +7,7 @@ use std::thread;
 use davit_network::{Config, Networks, Protocol};
 
 use crate::support::{
-    ask_tcp, bridge, eventually, in_private_namespaces, port, serve, shell, traces,
+    address, ask_tcp, bridge, eventually, first, in_private_namespaces, port, serve, shell, traces,
 };
 
 #[test]
@@ -27,7 +27,7 @@ fn live_sandboxes_are_adopted_and_the_rest_is_deleted() {
         ask_tcp(("127.0.0.1", 8080)).expect("served without a daemon");
         let networks = host.open();
         ask_tcp(("127.0.0.1", 8080)).expect("served before recovery");
-        networks.recover(&[("live".to_owned(), live.clone())]).expect("recover");
+        networks.recover(&[("live".to_owned(), "live".to_owned(), live.clone())]).expect("recover");
         ask_tcp(("127.0.0.1", 8080)).expect("served after recovery");
 
         let again: Vec<String> = networks.list().into_iter().map(|network| network.id).collect();
@@ -37,7 +37,7 @@ fn live_sandboxes_are_adopted_and_the_rest_is_deleted() {
         let taken = TcpListener::bind("0.0.0.0:8080").expect_err("reserved again");
         assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
         let new = networks.create_sandbox("new", &stray).expect("its port is free");
-        assert_ne!(new.endpoint.expect("one").ip, live.endpoint.expect("one").ip);
+        assert_ne!(address(&new), address(&live));
         networks.remove_sandbox("live").expect("remove what was adopted");
         ask_tcp(("127.0.0.1", 8080)).expect_err("gone");
     });
@@ -53,7 +53,9 @@ fn a_port_that_was_taken_meanwhile_is_served_still() {
         drop(networks);
         let _thief = TcpListener::bind("0.0.0.0:8080").expect("nobody holds it");
         let networks = host.open();
-        networks.recover(&[("live".to_owned(), live)]).expect("a warning, no error");
+        networks
+            .recover(&[("live".to_owned(), "live".to_owned(), live)])
+            .expect("a warning, no error");
         assert_eq!(ask_tcp(("127.0.0.1", 8080)).expect("served"), "172.17.0.1");
     });
 }
@@ -76,7 +78,9 @@ fn no_connection_fails_while_the_daemon_restarts() {
             });
             for _ in 0..50 {
                 let networks = host.open();
-                networks.recover(&[("live".to_owned(), live.clone())]).expect("recover");
+                networks
+                    .recover(&[("live".to_owned(), "live".to_owned(), live.clone())])
+                    .expect("recover");
             }
             done.store(true, Ordering::Relaxed);
             client.join().expect("no failure");
@@ -90,7 +94,7 @@ fn the_chosen_subnet_is_remembered_and_routed_ones_are_avoided() {
     in_private_namespaces("the_chosen_subnet_is_remembered_and_routed_ones_are_avoided", |host| {
         shell("ip link add d0 type bridge; ip addr add 172.17.9.9/24 dev d0; ip link set d0 up");
         let subnet = |networks: &Networks| {
-            networks.get("bridge").expect("the bridge").subnet.expect("a subnet").to_string()
+            networks.get("bridge").expect("the bridge").definition.subnets[0].subnet.to_string()
         };
         let networks = host.open();
         assert_eq!(subnet(&networks), "172.18.0.0/16");
@@ -99,13 +103,12 @@ fn the_chosen_subnet_is_remembered_and_routed_ones_are_avoided() {
         assert_eq!(subnet(&host.open()), "172.18.0.0/16");
 
         let bip = Some("10.5.0.9/24".parse().expect("a subnet"));
-        let networks = Networks::open(Config { bridge_ip: bip, mtu: 1400, ..host.config() });
+        let networks = Networks::open(Config { bridge_ip: bip, mtu: Some(1400), ..host.config() });
         let networks = networks.expect("networks");
         assert_eq!(subnet(&networks), "10.5.0.0/24");
         let made = networks.create_sandbox("c", &bridge(Vec::new())).expect("create");
-        let endpoint = made.endpoint.expect("an endpoint");
-        assert_eq!(endpoint.gateway.to_string(), "10.5.0.9");
-        assert_eq!(endpoint.ip.to_string(), "10.5.0.1");
+        assert_eq!(first(&made).gateway, Some("10.5.0.9".parse().expect("an address")));
+        assert_eq!(address(&made).to_string(), "10.5.0.1");
         let addresses = shell("ip -o -4 addr show davit0; ip -o link show davit0");
         assert!(addresses.contains("10.5.0.9/24 brd 10.5.0.255"), "{addresses}");
         assert!(!addresses.contains("172.18") && addresses.contains("mtu 1400"), "{addresses}");

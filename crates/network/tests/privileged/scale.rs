@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use davit_network::{PortRequest, Protocol};
 
 use crate::support::{
-    ask_tcp, bridge, eventually, in_private_namespaces, inside, port, serve, shell, traces,
+    address, ask_tcp, bridge, eventually, in_private_namespaces, inside, port, serve, shell, traces,
 };
 
 #[test]
@@ -40,7 +40,7 @@ fn the_first_packet_of_a_container_gets_through_at_once() {
         let networks = host.open();
         let server = networks.create_sandbox("server", &bridge(Vec::new())).expect("server");
         serve(&server.key, 80);
-        let address = server.endpoint.expect("an endpoint").ip.to_string();
+        let address = address(&server).to_string();
         let mut waits = Vec::new();
         for cycle in 0..10 {
             let name = format!("c{cycle}");

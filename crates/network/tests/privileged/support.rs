@@ -7,10 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use davit_network::{Config, Mode, Networks, PortRequest, Protocol, SandboxSpec};
+use davit_network::{
+    Config, Endpoint, EndpointSpec, Networks, PortRequest, Protocol, Sandbox, SandboxSpec,
+};
 use davit_sys::namespace::{MOUNT, NETWORK, setns, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
 
@@ -107,7 +110,32 @@ pub(crate) fn shell(command: &str) -> String {
 }
 
 pub(crate) fn bridge(ports: Vec<PortRequest>) -> SandboxSpec {
-    SandboxSpec { name: "web".to_owned(), mode: Mode::Bridge, ports, ..SandboxSpec::default() }
+    on("bridge", ports)
+}
+
+pub(crate) fn on(network: &str, ports: Vec<PortRequest>) -> SandboxSpec {
+    SandboxSpec { name: next_name(), endpoints: vec![to(network)], ports, ..SandboxSpec::default() }
+}
+
+/// A connection to a network, without further wishes.
+pub(crate) fn to(network: &str) -> EndpointSpec {
+    EndpointSpec { network: network.to_owned(), ..EndpointSpec::default() }
+}
+
+/// Containers' names are unique.
+pub(crate) fn next_name() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("web{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The first connection.
+pub(crate) fn first(sandbox: &Sandbox) -> &Endpoint {
+    sandbox.endpoints.first().expect("an endpoint")
+}
+
+/// The IPv4 address of the first connection.
+pub(crate) fn address(sandbox: &Sandbox) -> Ipv4Addr {
+    first(sandbox).ipv4.expect("an IPv4 address").addr()
 }
 
 pub(crate) fn port(

@@ -1,0 +1,174 @@
+//! Networks of the user's, by both command lines and the API.
+
+use anyhow::{Context, Result, ensure};
+use davit_testkit::images::BUSYBOX;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{BOTH, Setup, plan};
+
+#[test]
+fn networks_are_made_joined_left_and_removed() -> Result<()> {
+    plan("networks_are_made_joined_left_and_removed", &[BUSYBOX]).run(|setup| {
+        for cli in BOTH {
+            let ok = |line: &str| -> Result<String> {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                setup.run(cli, &words)?.ok()
+            };
+            let id = ok("network create --label a=b --subnet 10.99.0.0/24 --gateway 10.99.0.254 --ip-range 10.99.0.128/25 n1")?;
+            ensure!(id.len() == 64, "{id}");
+            ok("run -d --name web busybox httpd -f -h /var/www")?;
+            ok("run -d --name one --network n1 --network-alias first busybox sleep 1000")?;
+            ok("network connect --ip 10.99.0.200 --alias al n1 web")?;
+            let fetched = ok("exec one wget -q -O - http://10.99.0.200/")?;
+            ensure!(fetched == "busybox", "{fetched}");
+            let network = inspected(setup, "n1")?;
+            ensure!(network["IPAM"]["Config"][0]["Gateway"] == "10.99.0.254", "{network}");
+            let containers = network["Containers"].as_object().context("no containers")?;
+            let mut addresses: Vec<&str> =
+                containers.values().filter_map(|one| one["IPv4Address"].as_str()).collect();
+            addresses.sort_unstable();
+            ensure!(addresses == ["10.99.0.128/24", "10.99.0.200/24"], "{addresses:?}");
+
+            let web = setup.daemon.inspect("web")?;
+            let endpoint = &web["NetworkSettings"]["Networks"]["n1"];
+            ensure!(endpoint["IPAddress"] == "10.99.0.200" && endpoint["IPPrefixLen"] == 24);
+            ensure!(endpoint["Aliases"] == json!(["al"]), "{endpoint}");
+            let short = &web["Id"].as_str().context("no id")?[..12];
+            ensure!(endpoint["DNSNames"] == json!(["web", "al", short]), "{endpoint}");
+            let hosts = ok("exec web cat /etc/hosts")?;
+            ensure!(hosts.contains(&format!("10.99.0.200\t{short}")), "{hosts}");
+
+            let used = setup.run(cli, &["network", "rm", "n1"])?;
+            ensure!(used.code != 0 && used.stderr.contains("network n1 has active endpoints"));
+            ok("network disconnect n1 web")?;
+            ensure!(!ok("exec web cat /etc/hosts")?.contains("10.99.0.200"));
+            ensure!(ok("exec web ip -o link")?.lines().count() == 2, "an interface is left");
+            ok("rm -f one web")?;
+            ensure!(ok("network ls -q --filter label=a=b --no-trunc")? == id);
+            ensure!(ok("network ls -q --filter type=builtin")?.lines().count() == 3);
+            ok("network rm n1")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn refusals_have_dockers_words() -> Result<()> {
+    plan("refusals_have_dockers_words", &[BUSYBOX]).run(|setup| {
+        let subnet = |text: &str| json!({"Config": [{"Subnet": text}]});
+        setup
+            .daemon
+            .post("/networks/create", &json!({"Name": "n1", "IPAM": subnet("10.99.0.0/24")}))?
+            .expect(201)?;
+        setup.ok("run -d --name web --network n1 busybox sleep 1000")?;
+        let web = setup.ok("inspect -f {{.Id}} web")?;
+        let not_connected = format!("container {web} is not connected to network bridge");
+        for (path, body, status, message) in [
+            ("create", json!({"Name": "n1"}), 409, "network with name n1 already exists"),
+            (
+                "create",
+                json!({"Name": "n2", "IPAM": subnet("10.99.0.0/24")}),
+                403,
+                "invalid pool request: Pool overlaps with other one on this address space",
+            ),
+            (
+                "create",
+                json!({"Name": "n3", "Driver": "nosuch"}),
+                404,
+                "plugin \"nosuch\" not found",
+            ),
+            (
+                "create",
+                json!({"Name": "n3", "IPAM": subnet("10.98.0.1/24")}),
+                400,
+                "invalid network config:\ninvalid subnet 10.98.0.1/24: it should be 10.98.0.0/24",
+            ),
+            (
+                "create",
+                json!({"Name": "bridge"}),
+                403,
+                "operation is not permitted on predefined bridge network ",
+            ),
+            (
+                "n1/connect",
+                json!({"Container": "web"}),
+                403,
+                "endpoint with name web already exists in network n1",
+            ),
+            ("bridge/disconnect", json!({"Container": "web"}), 500, &not_connected),
+            ("nosuch/connect", json!({"Container": "web"}), 404, "network nosuch not found"),
+            ("n1/connect", json!({"Container": "nosuch"}), 404, "No such container: nosuch"),
+        ] {
+            let answer = setup.daemon.post(&format!("/networks/{path}"), &body)?;
+            let (code, answer) = (answer.status, answer.json()?);
+            ensure!(
+                code == status && answer["message"] == message,
+                "{path} {body}: {code} {answer}"
+            );
+        }
+        let predefined = setup.daemon.request("DELETE", "/networks/bridge")?.expect(403)?;
+        let text = "bridge is a pre-defined network and cannot be removed";
+        ensure!(predefined.json()?["message"] == text);
+        let ip = setup.davit("run --rm --ip 172.17.0.9 busybox true")?;
+        ensure!(
+            ip.code == 125
+                && ip.stderr.contains(
+                    "user specified IP address is supported on user defined networks only"
+                ),
+            "{}",
+            ip.stderr
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn several_networks_at_once_and_after_a_restart() -> Result<()> {
+    plan("several_networks_at_once_and_after_a_restart", &[BUSYBOX]).run(|setup| {
+        setup.ok("network create n1")?;
+        setup.ok("network create --ipv6 n2")?;
+        setup.ok("network create --internal n3")?;
+        setup.ok("run -d --name web --network name=n1,mac-address=02:42:00:00:00:07 --network name=n2,gw-priority=1 -p 8080:80 busybox httpd -f -h /var/www")?;
+        setup.ok("create --name later --network n3 busybox sleep 1000")?;
+        setup.ok("network connect n1 later")?;
+        let route = setup.ok("exec web ip route")?;
+        ensure!(route.contains("default via 172.19.0.1 dev eth1"), "{route}");
+        let link = setup.ok("exec web ip -o link show eth0")?;
+        ensure!(link.contains("02:42:00:00:00:07"), "{link}");
+        ensure!(setup.wait_for_page("http://127.0.0.1:8080/")? == "busybox\n");
+        let before = settings(setup, "web")?;
+        ensure!(before["n2"]["GlobalIPv6PrefixLen"] == 64, "{before}");
+
+        setup.daemon.end(Signal::KILL)?;
+        setup.daemon.start_again()?;
+        ensure!(settings(setup, "web")? == before);
+        ensure!(setup.wait_for_page("http://127.0.0.1:8080/")? == "busybox\n");
+        setup.ok("network disconnect n2 web")?;
+        let route = setup.ok("exec web ip route")?;
+        ensure!(route.contains("default via 172.18.0.1 dev eth0"), "{route}");
+        ensure!(setup.wait_for_page("http://127.0.0.1:8080/")? == "busybox\n", "the port follows");
+        setup.ok("network rm n2")?;
+        setup.ok("start later")?;
+        let links = setup.ok("exec later ip -o -4 addr")?;
+        ensure!(links.contains("eth0") && links.contains("eth1"), "{links}");
+        setup.ok("stop -t 0 web later")?;
+        setup.ok("start web")?;
+        let after = settings(setup, "web")?;
+        ensure!(after.as_object().context("networks")?.keys().collect::<Vec<_>>() == ["n1"]);
+        setup.ok("rm -f web later")?;
+        let pruned = setup.ok("network prune -f")?;
+        ensure!(pruned == "Deleted Networks:\nn1\nn3", "{pruned}");
+        let rest = setup.daemon.sandbox().sh("ip -o link | grep -c br- || true")?.ok()?;
+        ensure!(rest == "0", "{rest} bridges are left");
+        Ok(())
+    })
+}
+
+fn inspected(setup: &Setup, network: &str) -> Result<Value> {
+    setup.daemon.request("GET", &format!("/networks/{network}"))?.expect(200)?.json()
+}
+
+fn settings(setup: &Setup, container: &str) -> Result<Value> {
+    Ok(setup.daemon.inspect(container)?["NetworkSettings"]["Networks"].clone())
+}
