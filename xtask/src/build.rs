@@ -1,7 +1,8 @@
-//! Building the two programs: `davit` for glibc, `davit-shim` static.
+//! Building the two programs: `davit` for glibc, `davit-shim` static and linked as `davit-runc`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -42,7 +43,18 @@ fn build(profile: &str, dir: &str) -> Result<Programs> {
     let fresh = beside.with_extension("new");
     fs::copy(&built, &fresh).with_context(|| format!("copy {}", built.display()))?;
     fs::rename(&fresh, &beside)?;
+    link_runtime(&beside)?;
     Ok(Programs { davit: target.join(dir).join("davit"), shim: beside })
+}
+
+/// The same program under the name that makes it an OCI runtime.
+fn link_runtime(shim: &Path) -> Result<()> {
+    let fresh = shim.with_file_name("davit-runc.new");
+    // Left by a build that was interrupted.
+    let _ = fs::remove_file(&fresh);
+    symlink("davit-shim", &fresh).with_context(|| format!("link {}", fresh.display()))?;
+    fs::rename(&fresh, shim.with_file_name("davit-runc"))?;
+    Ok(())
 }
 
 /// rustup is asked only when it is there: a distribution's Rust brings its own targets.

@@ -16,7 +16,7 @@ cargo xtask <command>
 
   arch                  check the crates against the table in ARCHITECTURE.md
   bench [options]       measure against Docker and Podman (--help for the options)
-  build                 build target/release/davit and davit-shim
+  build                 build target/release/davit and davit-shim (also as davit-runc)
   demo [--port N]       run nginx in a daemon of its own and show what happened
   demo --down           remove every trace of the demo
   test [FILTER]         check everything; with FILTER, run the tests whose names contain it

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,6 +34,8 @@ pub(crate) fn rotate(log: &Log) -> Option<std::process::Child> {
         return None;
     }
     Command::new("/proc/self/exe")
+        // The name is what makes it the shim and not the runtime.
+        .arg0("davit-shim")
         .arg(COMPRESS_ROLE)
         .arg(&first)
         .stdin(Stdio::null())

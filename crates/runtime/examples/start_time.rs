@@ -69,6 +69,7 @@ fn create(bundle: &Path, root: &Path, spec: Spec) -> Result<Created, Box<dyn Err
         spec,
         stdio,
         seccomp_cache,
+        launch: davit_runtime::Launch::default(),
     })?)
 }
 
@@ -86,6 +87,9 @@ fn exec(
         stdio: Stdio::Inherit,
         seccomp,
         seccomp_cache: Some(&bundle.join("seccomp")),
+        cgroups: &[],
+        ignore_paused: false,
+        launch: davit_runtime::Launch::default(),
     })?;
     created.start.start()?;
     wait(&created)?;

@@ -4,25 +4,25 @@ use std::convert::Infallible;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::cgroup::{Cgroup, Hierarchy, Layout};
 use davit_sys::clone::clone3;
 use davit_sys::{namespace, startsync};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
-use crate::init::{connect_stdio, join_cgroups};
+use crate::init::{connect_stdio, hide_command_line, join_cgroups};
 use crate::labels;
 use crate::parent::{PidNamespace, died, kill_and_reap, open_unified, report, set_oom_score};
 use crate::plan::{Domain, ProcessPlan};
 use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
-use crate::request::{Created, ExecRequest, StartHandle, Stdio};
+use crate::request::{Created, ExecRequest, Launch, StartHandle, Stdio};
 use crate::rootfs::{self, Tree};
 use crate::seccomp::Filter;
-use crate::state::State;
+use crate::state::{State, Status};
 
 /// Makes a process in the namespaces and cgroup of a container. It is set up and waits for
 /// [`StartHandle::start`] or [`davit_sys::startsync::release`].
@@ -35,7 +35,14 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<Created, Failure> {
     labels::check(&plan, None)?;
     let filter = request.seccomp.map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
-    let target = Target::open(&state)?;
+    let mut target = Target::open(request, &state)?;
+    if !request.ignore_paused && state.status() == Status::Paused {
+        let message = "cannot exec in a paused container (use --ignore-paused to override)";
+        return Err(text("exec", request.id, message));
+    }
+    for wanted in request.cgroups {
+        target.descend(wanted)?;
+    }
     let prefix = || "unable to start container process".to_owned();
     start(request, &plan, &state.domain, filter.as_ref(), &target).wrap(prefix)
 }
@@ -46,12 +53,14 @@ struct Target {
     pidfd: OwnedFd,
     /// Kinds of namespaces that differ from ours.
     kinds: u64,
-    cgroup: Cgroup,
+    /// Directories of the version 1 hierarchies, with their controllers.
+    v1: Vec<Hierarchy>,
+    unified: Option<PathBuf>,
 }
 
 impl Target {
-    fn open(state: &State) -> Result<Self, Failure> {
-        let stopped = || text("exec", &state.id, "cannot exec in a stopped container");
+    fn open(request: &ExecRequest<'_>, state: &State) -> Result<Self, Failure> {
+        let stopped = || text("exec", request.id, "cannot exec in a stopped container");
         let pid = Pid::from_raw(state.pid).ok_or_else(stopped)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| stopped())?;
         // Checked with the pidfd in hand: from here on it is this process or none.
@@ -61,8 +70,57 @@ impl Target {
         let layout = Layout::detect().step("detect", "cgroups")?;
         let cgroup =
             Cgroup::of_process(&layout, state.pid).step("find", "the container's cgroup")?;
-        Ok(Self { pidfd, kinds: foreign_namespaces(state.pid)?, cgroup })
+        Ok(Self {
+            pidfd,
+            kinds: foreign_namespaces(state.pid)?,
+            v1: cgroup.v1_directories().to_vec(),
+            unified: cgroup.unified_directory().map(Path::to_owned),
+        })
     }
+
+    /// Goes to a cgroup below, `[CONTROLLER[,CONTROLLER]:]PATH`.
+    fn descend(&mut self, wanted: &str) -> Result<(), Failure> {
+        let bad = |why: &str| text("cgroup", wanted, format!("invalid cgroup {wanted:?}: {why}"));
+        let (controllers, path) = match wanted.rsplit_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect(), path),
+            None => (Vec::new(), wanted),
+        };
+        let path = Path::new(path.trim_start_matches('/'));
+        if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(bad("it is not below the container's"));
+        }
+        let known = |name: &&str| self.v1.iter().any(|dir| has_controller(dir, name));
+        if let Some(unknown) = controllers.iter().find(|name| !known(name)) {
+            return Err(bad(&format!("there is no controller {unknown:?} of version 1")));
+        }
+        let all = controllers.is_empty();
+        for dir in &mut self.v1 {
+            if all || controllers.iter().any(|name| has_controller(dir, name)) {
+                dir.mount.push(path);
+            }
+        }
+        if let Some(dir) = self.unified.as_mut().filter(|_| all) {
+            // Beside version 1 it is used for nothing but the membership itself.
+            if self.v1.is_empty() || dir.join(path).is_dir() {
+                dir.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The version 1 files through which the child joins.
+    fn join_files(&self) -> Result<Vec<File>, Failure> {
+        let open = |dir: &Hierarchy| {
+            let path = dir.mount.join("tasks");
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            file.step("open cgroup", path.to_string_lossy())
+        };
+        self.v1.iter().map(open).collect()
+    }
+}
+
+fn has_controller(dir: &Hierarchy, name: &str) -> bool {
+    dir.controllers.iter().any(|controller| controller.trim_start_matches("name=") == name)
 }
 
 /// The kinds of namespaces in which `pid` is not where we are.
@@ -96,8 +154,8 @@ fn start(
     filter: Option<&Filter>,
     target: &Target,
 ) -> Result<Created, Failure> {
-    let files = target.cgroup.join_files().step("open", "cgroup")?;
-    let unified = open_unified(Some(&target.cgroup))?;
+    let files = target.join_files()?;
+    let unified = open_unified(target.unified.as_deref())?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
     let guest = Guest {
@@ -111,6 +169,7 @@ fn start(
         cgroup_files: &files,
         filter,
         runtime: RuntimeFile::own()?,
+        launch: request.launch,
     };
     let child = {
         let _inside = (target.kinds & namespace::PID != 0)
@@ -162,12 +221,14 @@ struct Guest<'a> {
     cgroup_files: &'a [File],
     filter: Option<&'a Filter>,
     runtime: RuntimeFile,
+    launch: Launch,
 }
 
 impl Guest<'_> {
     /// Runs all steps. Only returns on failure.
     fn run(&self) -> Result<Infallible, Failure> {
         process::hide()?;
+        hide_command_line()?;
         join_cgroups(self.cgroup_files)?;
         set_processors(&self.plan.schedule.processors)?;
         labels::apply(self.plan)?;
@@ -191,6 +252,8 @@ impl Guest<'_> {
             domain: self.domain,
             before: &|| Ok(()),
             runtime: self.runtime,
+            gate: None,
+            launch: self.launch,
         };
         process::become_program(self.plan, &around)
     }

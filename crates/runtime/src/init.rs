@@ -17,12 +17,13 @@ use rustix::thread::{Gid, Uid};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
+use crate::gate::Gate;
 use crate::hooks::{self, HookSurroundings, Kind};
 use crate::labels;
 use crate::plan::{Plan, Sysctl};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::procfs::Procfs;
-use crate::request::Stdio;
+use crate::request::{Launch, Stdio};
 use crate::rootfs::{self, Console};
 use crate::seccomp::Filter;
 
@@ -49,12 +50,15 @@ pub(crate) struct Init<'a> {
     pub(crate) cgroup_files: &'a [File],
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) runtime: RuntimeFile,
+    pub(crate) gate: Option<&'a Gate>,
+    pub(crate) launch: Launch,
 }
 
 impl Init<'_> {
     /// Runs all steps. Only returns on failure.
     pub(crate) fn run(&self) -> Result<Infallible, Failure> {
         process::hide()?;
+        hide_command_line()?;
         join_cgroups(self.cgroup_files).at("cgroup")?;
         self.enter_namespaces().at("namespaces")?;
         self.become_mapped_root().at("namespaces")?;
@@ -67,7 +71,7 @@ impl Init<'_> {
         let (tree, console) = rootfs::build(self.plan, self.prepared, terminal).at("rootfs")?;
         self.run_hooks_before_pivot()?;
         labels::apply(&self.plan.process)?;
-        rootfs::enter(self.plan, &tree)
+        rootfs::enter(self.plan, &tree, self.launch.no_pivot)
             .wrap(|| "error jailing process inside rootfs".to_owned())
             .at("rootfs")?;
         drop(tree);
@@ -81,6 +85,8 @@ impl Init<'_> {
             domain: &self.plan.domain,
             before: &|| self.run_start_hooks(),
             runtime: self.runtime,
+            gate: self.gate,
+            launch: self.launch,
         };
         process::become_program(&self.plan.process, &around)
     }
@@ -183,6 +189,11 @@ impl Init<'_> {
         }
         Ok(())
     }
+}
+
+/// The command line of the caller has paths of the host, and any process may read it.
+pub(crate) fn hide_command_line() -> Result<(), Failure> {
+    sys_process::set_command_line("davit-runc init").step("hide", "command line")
 }
 
 /// Enters the version 1 cgroups: of a process that moves itself as a thread the kernel needs no

@@ -8,6 +8,8 @@
 
 mod exec;
 mod failure;
+mod freeze;
+mod gate;
 pub mod hooks;
 mod init;
 mod labels;
@@ -19,11 +21,14 @@ mod remove;
 pub mod request;
 mod rootfs;
 mod seccomp;
+mod start;
 pub mod state;
 pub mod user;
 
 pub use davit_sys::startsync::Failure;
 pub use exec::exec;
+pub use freeze::{pause, resume};
 pub use parent::create;
-pub use remove::{delete, kill};
-pub use request::{CreateRequest, Created, ExecRequest, StartHandle, Stdio};
+pub use remove::{delete, force_delete, kill, kill_all, processes};
+pub use request::{CreateRequest, Created, ExecRequest, Launch, StartHandle, Stdio};
+pub use start::start;

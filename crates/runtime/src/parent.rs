@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::cgroup::{Cgroup, Layout, Limits};
 use davit_sys::clone::{Child, clone3};
 use davit_sys::{namespace, startsync};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -16,6 +16,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
+use crate::gate::Gate;
 use crate::hooks::{HookSurroundings, Kind};
 use crate::init::{Entry, Init};
 use crate::labels;
@@ -24,7 +25,7 @@ use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::rootfs;
 use crate::seccomp::Filter;
-use crate::state::{self, State};
+use crate::state::{self, Lock, State};
 
 /// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
 /// [`davit_sys::startsync::release`].
@@ -33,12 +34,20 @@ use crate::state::{self, State};
 /// The step that failed, with Docker's text where clients match on it. Nothing is left behind.
 pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     let host = probe()?;
+    if request.launch.systemd_cgroup {
+        let message = "the systemd cgroup driver is not supported by this runtime";
+        return Err(text("config", "--systemd-cgroup", message));
+    }
     let plan = Plan::new(request.id, request.bundle, &request.spec, &host)?;
     labels::check(&plan.process, plan.mount_label.as_deref())?;
     let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
     let mut undo = Undo::default();
-    undo.directory = Some(state::claim(request.root, request.id)?);
+    let directory = state::claim(request.root, request.id)?;
+    undo.directory = Some(directory.clone());
+    let _lock = Lock::take(&directory, request.id)?;
+    // Before there is a cgroup: whatever happens to this process, it is found and removed.
+    first_record(request, &plan).save(&directory)?;
     let result = build(request, &plan, &host.cgroups, filter.as_ref(), &mut undo);
     let created = result.wrap(|| "unable to start container process".to_owned())?;
     undo.disarm();
@@ -90,16 +99,18 @@ fn build(
     filter: Option<&Filter>,
     undo: &mut Undo,
 ) -> Result<Created, Failure> {
-    let cgroup = make_cgroup(plan, layout, undo)?;
+    let cgroup = make_cgroup(plan, layout, request.launch.rootless, undo)?;
     // Before the child is in it: rule by rule, they take away what they give back later.
     allow_devices(plan, cgroup.as_ref())?;
     let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
-    let unified = open_unified(cgroup.as_ref())?;
+    let unified = open_unified(cgroup.as_ref().and_then(Cgroup::unified_directory))?;
     let entries = open_namespaces(plan)?;
     let prepared = rootfs::prepare(plan)?;
     let runtime = RuntimeFile::own()?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
+    let directory = undo.directory.clone().expect("claimed before");
+    let gate = request.launch.gated.then(|| Gate::make(&directory)).transpose()?;
     let init = Init {
         plan,
         channel: channel.as_fd(),
@@ -109,6 +120,8 @@ fn build(
         cgroup_files: files.as_deref().unwrap_or_default(),
         filter,
         runtime,
+        gate: gate.as_ref(),
+        launch: request.launch,
     };
     let pid_namespace = entries.iter().find(|entry| entry.kind == namespace::PID);
     let child = {
@@ -122,18 +135,23 @@ fn build(
     };
     undo.child = Some(child.pidfd.try_clone().step("copy", "pidfd")?);
     drop(channel);
+    drop(gate);
     let starter = starter.expect("only the child lets go of it");
     map_ids(plan, &child, &starter)?;
     // The child is busy with its mounts meanwhile.
     limit(plan, cgroup.as_ref())?;
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
-    let directory = undo.directory.clone().expect("claimed before");
     record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
     let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref())?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
 
-fn make_cgroup(plan: &Plan, layout: &Layout, undo: &mut Undo) -> Result<Option<Cgroup>, Failure> {
+fn make_cgroup(
+    plan: &Plan,
+    layout: &Layout,
+    rootless: bool,
+    undo: &mut Undo,
+) -> Result<Option<Cgroup>, Failure> {
     let Some(wanted) = &plan.cgroup else { return Ok(None) };
     let cgroup = Cgroup::open(layout, &wanted.path).step("open cgroup", &wanted.path)?;
     if !cgroup.procs().step("read cgroup", &wanted.path)?.is_empty() {
@@ -141,8 +159,18 @@ fn make_cgroup(plan: &Plan, layout: &Layout, undo: &mut Undo) -> Result<Option<C
         return Err(text("cgroup", &wanted.path, message));
     }
     undo.cgroup = Some(cgroup.clone());
-    cgroup.create().step("create cgroup", &wanted.path)?;
-    Ok(Some(cgroup))
+    match cgroup.create() {
+        Err(error) if rootless && wanted.limits == Limits::default() && is_refusal(&error) => {
+            undo.cgroup = None;
+            Ok(None)
+        }
+        other => other.step("create cgroup", &wanted.path).map(|()| Some(cgroup)),
+    }
+}
+
+/// What an ordinary user gets to hear who was given no cgroups of his own.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn allow_devices(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<(), Failure> {
@@ -156,8 +184,8 @@ fn limit(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<(), Failure> {
 }
 
 /// The unified cgroup's directory, for the child to be born in.
-pub(crate) fn open_unified(cgroup: Option<&Cgroup>) -> Result<Option<OwnedFd>, Failure> {
-    let Some(path) = cgroup.and_then(Cgroup::unified_directory) else { return Ok(None) };
+pub(crate) fn open_unified(path: Option<&Path>) -> Result<Option<OwnedFd>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, path, flags, Mode::empty());
     directory.map(Some).step("open", path.to_string_lossy())
@@ -252,6 +280,27 @@ pub(crate) fn set_oom_score(wanted: Option<i32>, pid: i32) -> Result<(), Failure
     }
 }
 
+/// What is known before there is a process.
+fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    State {
+        oci_version: request.spec.version().clone(),
+        id: plan.id.clone(),
+        pid: 0,
+        start_time: 0,
+        creator: (0, 0),
+        bundle: request.bundle.to_owned(),
+        rootfs: plan.rootfs.clone(),
+        cgroup: plan.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+        gated: request.launch.gated,
+        created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        annotations: plan.annotations.clone(),
+        hooks: plan.hooks.later(),
+        domain: plan.domain.clone(),
+        directory: PathBuf::new(),
+    }
+}
+
 fn record(
     request: &CreateRequest<'_>,
     plan: &Plan,
@@ -260,20 +309,13 @@ fn record(
     has_cgroup: bool,
 ) -> Result<State, Failure> {
     let (_, start_time) = state::process_start(child.pid).step("read", "container process")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let first = first_record(request, plan);
     Ok(State {
-        oci_version: request.spec.version().clone(),
-        id: plan.id.clone(),
         pid: child.pid,
         start_time,
         creator: (runtime.device, runtime.inode),
-        bundle: request.bundle.to_owned(),
-        rootfs: plan.rootfs.clone(),
-        cgroup: plan.cgroup.as_ref().filter(|_| has_cgroup).map(|cgroup| cgroup.path.clone()),
-        created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-        annotations: plan.annotations.clone(),
-        hooks: plan.hooks.later(),
-        domain: plan.domain.clone(),
+        cgroup: first.cgroup.filter(|_| has_cgroup),
+        ..first
     })
 }
 

@@ -4,28 +4,57 @@ use std::fs;
 use std::path::Path;
 
 use davit_sys::cgroup::{Cgroup, Layout};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use davit_sys::pidfd;
+use rustix::process::{Pid, Signal};
 
 use crate::Failure;
 use crate::failure::{Step, text};
 use crate::hooks;
-use crate::state::{self, State, Status};
+use crate::state::{self, Lock, State, Status};
 
-/// Sends signal number `signal` to the first process of container `id`.
+/// Sends signal number `signal` to the first process of container `id`; 0 only asks whether it can be.
 ///
 /// # Errors
 /// `container not running`, or what sending says.
 pub fn kill(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
     let state = State::load(root, id)?;
-    let stopped = || text("kill", id, "container not running");
-    let pid = Pid::from_raw(state.pid).ok_or_else(stopped)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| stopped())?;
-    if !state.is_alive() {
-        return Err(stopped());
+    signal_first(&state, signal)?;
+    if signal == Signal::KILL.as_raw() {
+        let cgroup = open_cgroup(&state)?;
+        // Frozen, it would never get to see it.
+        thaw(cgroup.as_ref());
     }
-    let signal = Signal::from_named_raw(signal)
-        .ok_or_else(|| text("kill", id, format!("unknown signal {signal}")))?;
-    rustix::process::pidfd_send_signal(&pidfd, signal).step("signal", id)
+    Ok(())
+}
+
+/// Sends signal number `signal` to every process in the cgroup of container `id`, which may have
+/// stopped.
+///
+/// # Errors
+/// What finding them or sending says.
+pub fn kill_all(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
+    let state = State::load(root, id)?;
+    let Some(cgroup) = open_cgroup(&state)? else { return signal_first(&state, signal) };
+    if signal == Signal::KILL.as_raw() {
+        return cgroup.kill_all().step("kill processes of", id);
+    }
+    check_signal(id, signal)?;
+    for pid in cgroup.procs().step("read cgroup of", id)? {
+        send(pid, signal).step("signal", id)?;
+    }
+    Ok(())
+}
+
+/// Pids of the processes of container `id`, as the caller's pid namespace numbers them.
+///
+/// # Errors
+/// It is not there, or what reading its cgroup says.
+pub fn processes(root: &Path, id: &str) -> Result<Vec<i32>, Failure> {
+    let state = State::load(root, id)?;
+    match open_cgroup(&state)? {
+        Some(cgroup) => cgroup.procs().step("read cgroup of", id),
+        None => Ok(Some(state.pid).filter(|_| state.is_alive()).into_iter().collect()),
+    }
 }
 
 /// Removes what is left of container `id`: its cgroup, with every process that is still in it, and its
@@ -35,26 +64,110 @@ pub fn kill(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
 /// # Errors
 /// `container does not exist`, that it runs, or what removing says.
 pub fn delete(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
-    let state = State::load(root, id)?;
+    delete_as(root, id, Force::No)
+}
+
+/// [`delete`] of a container that may run, or whose record may be damaged.
+///
+/// # Errors
+/// `container does not exist`, or what removing says.
+pub fn force_delete(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
+    delete_as(root, id, Force::Yes)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Force {
+    Yes,
+    No,
+}
+
+fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failure> {
+    let directory = state::directory(root, id)?;
+    if !directory.is_dir() {
+        return Err(state::missing(id));
+    }
+    let _lock = Lock::take(&directory, id)?;
+    let state = match State::load(root, id) {
+        Ok(state) => state,
+        // A record that can't be read, or none yet: there is no cgroup that is known of either.
+        Err(_) if force == Force::Yes => {
+            return remove_directory(&directory).map(|()| Vec::new());
+        }
+        Err(failure) => return Err(failure),
+    };
     let status = state.status();
-    if matches!(status, Status::Running | Status::Paused) {
+    if matches!(status, Status::Running | Status::Paused) && force == Force::No {
         let status = status.as_str();
         let message = format!("cannot delete container {id} that is not stopped: {status}");
         return Err(text("delete", id, message));
     }
-    if status == Status::Created {
-        kill(root, id, Signal::KILL.as_raw())?;
-    }
-    if let Some(path) = &state.cgroup {
-        let layout = Layout::detect().step("detect", "cgroups")?;
-        let cgroup = Cgroup::open(&layout, path).step("open cgroup", path)?;
-        // Without a pid namespace of its own a container may leave processes.
-        if !cgroup.procs().step("read cgroup", path)?.is_empty() {
-            cgroup.kill_all().step("kill processes of cgroup", path)?;
-        }
-        cgroup.remove().step("remove cgroup", path)?;
-    }
-    let directory = state::directory(root, id)?;
-    fs::remove_dir_all(&directory).step("remove", directory.to_string_lossy())?;
+    remove(&state)?;
+    remove_directory(&directory)?;
     Ok(hooks::poststop(&state))
+}
+
+fn remove(state: &State) -> Result<(), Failure> {
+    if state.is_alive() {
+        // Ended meanwhile is what was wanted.
+        let _ = signal_first(state, Signal::KILL.as_raw());
+    }
+    let Some(cgroup) = open_cgroup(state)? else { return Ok(()) };
+    let id = &state.id;
+    // Without a pid namespace of its own a container may leave processes.
+    if !cgroup.procs().step("read cgroup of", id)?.is_empty() {
+        cgroup.kill_all().step("kill processes of", id)?;
+        thaw(Some(&cgroup));
+    }
+    cgroup.remove().step("remove cgroup of", id)
+}
+
+fn remove_directory(directory: &Path) -> Result<(), Failure> {
+    fs::remove_dir_all(directory).step("remove", directory.to_string_lossy())
+}
+
+fn open_cgroup(state: &State) -> Result<Option<Cgroup>, Failure> {
+    let Some(path) = &state.cgroup else { return Ok(None) };
+    let layout = Layout::detect().step("detect", "cgroups")?;
+    Cgroup::open(&layout, path).map(Some).step("open cgroup", path)
+}
+
+fn thaw(cgroup: Option<&Cgroup>) {
+    // There may be no freezer, or nothing frozen.
+    if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.is_frozen().unwrap_or(false)) {
+        let _ = cgroup.thaw();
+    }
+}
+
+fn signal_first(state: &State, signal: i32) -> Result<(), Failure> {
+    let id = &state.id;
+    check_signal(id, signal)?;
+    let stopped = || text("kill", id, "container not running");
+    let pidfd = pidfd::open(state.pid).map_err(|_| stopped())?;
+    // With the pidfd in hand it is this process or none.
+    if !state.is_alive() {
+        return Err(stopped());
+    }
+    if signal == 0 {
+        return Ok(());
+    }
+    pidfd::send_signal(&pidfd, signal).step("signal", id)
+}
+
+fn check_signal(id: &str, signal: i32) -> Result<(), Failure> {
+    const LAST: i32 = 64;
+    if (0..=LAST).contains(&signal) {
+        return Ok(());
+    }
+    Err(text("kill", id, format!("unknown signal {signal}")))
+}
+
+/// A process that has ended meanwhile needs no signal.
+fn send(pid: i32, signal: i32) -> std::io::Result<()> {
+    let Some(pid) = Pid::from_raw(pid).filter(|_| signal != 0) else { return Ok(()) };
+    match pidfd::open(pid.as_raw_nonzero().get())
+        .and_then(|process| pidfd::send_signal(process, signal))
+    {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other,
+    }
 }

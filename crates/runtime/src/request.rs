@@ -20,6 +20,8 @@ pub struct CreateRequest<'a> {
     pub stdio: Stdio,
     /// Where compiled seccomp filters are kept; absent: compile each time.
     pub seccomp_cache: Option<&'a Path>,
+    /// How it is set up, apart from the configuration.
+    pub launch: Launch,
 }
 
 /// A further process in a container.
@@ -37,6 +39,29 @@ pub struct ExecRequest<'a> {
     pub seccomp: Option<&'a LinuxSeccomp>,
     /// Where compiled seccomp filters are kept; absent: compile each time.
     pub seccomp_cache: Option<&'a Path>,
+    /// Cgroups below the container's that it goes to, each as `[CONTROLLER[,CONTROLLER]:]PATH`.
+    pub cgroups: &'a [String],
+    /// Done in a paused container, too, where it waits until that is resumed.
+    pub ignore_paused: bool,
+    /// How it is set up, apart from the configuration.
+    pub launch: Launch,
+}
+
+/// What a caller decides about a set-up; the default is a container whose creator starts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// The container outlives its creator and waits for [`crate::start`].
+    pub gated: bool,
+    /// The root is moved and not pivoted to, as on an initial ramdisk.
+    pub no_pivot: bool,
+    /// The caller's session keyring is kept.
+    pub keep_keyring: bool,
+    /// So many descriptors from 3 on stay open in the program.
+    pub preserved_fds: u32,
+    /// A cgroup that may not be made is done without when nothing is to be limited.
+    pub rootless: bool,
+    /// Cgroups are systemd's.
+    pub systemd_cgroup: bool,
 }
 
 /// Standard streams of a process.

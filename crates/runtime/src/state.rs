@@ -1,17 +1,21 @@
 //! What is remembered of a container: `<root>/<id>/state.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
 use crate::failure::{self, Step, text};
 use crate::hooks::Hooks;
 use crate::plan::Domain;
+use crate::{Failure, gate};
+
+const FILE: &str = "state.json";
 
 /// A container as its creator left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +25,7 @@ pub struct State {
     pub oci_version: String,
     /// Its id.
     pub id: String,
-    /// Its first process in the pid namespace of the creator.
+    /// Its first process in the pid namespace of the creator; 0: there is none yet.
     pub pid: i32,
     /// That process' start time in clock ticks since boot, which tells it from a later one.
     pub start_time: u64,
@@ -33,6 +37,9 @@ pub struct State {
     pub rootfs: PathBuf,
     /// Its cgroup's path; absent: none of its own.
     pub cgroup: Option<String>,
+    /// Whether it waits for another process than its creator to start it.
+    #[serde(default)]
+    pub gated: bool,
     /// Nanoseconds since the epoch.
     pub created: i64,
     /// Annotations of its configuration.
@@ -44,11 +51,16 @@ pub struct State {
     /// What holds for its later processes, too.
     #[serde(default)]
     pub domain: Domain,
+    /// Where this was read from.
+    #[serde(skip)]
+    pub(crate) directory: PathBuf,
 }
 
 /// Where in its life a container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// Its creator is at work.
+    Creating,
     /// Its process waits to be released.
     Created,
     /// Its process runs.
@@ -63,6 +75,7 @@ impl Status {
     /// The specification's word.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
@@ -77,41 +90,57 @@ impl State {
     /// # Errors
     /// `container does not exist`, or what reading says.
     pub fn load(root: &Path, id: &str) -> Result<Self, Failure> {
-        let path = directory(root, id)?.join("state.json");
+        let directory = directory(root, id)?;
+        let path = directory.join(FILE);
         let name = path.to_string_lossy();
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Failure { errno: libc::ENOENT, ..text("state", id, "container does not exist") }
-            }
+            io::ErrorKind::NotFound => missing(id),
             _ => failure::io("read", &name, &error),
         })?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| text("state", id, format!("read {name}: {error}")))
+        let state: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| text("state", id, format!("read {name}: {error}")))?;
+        Ok(Self { directory, ..state })
     }
 
     pub(crate) fn save(&self, directory: &Path) -> Result<(), Failure> {
-        let path = directory.join("state.json");
+        let path = directory.join(FILE);
         let aside = directory.join("state.json.tmp");
         let json = serde_json::to_vec(self).map_err(io::Error::from);
         let json = json.step("write", path.to_string_lossy())?;
-        fs::write(&aside, json)
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(&aside)
+            .and_then(|mut file| file.write_all(&json))
             .and_then(|()| fs::rename(&aside, &path))
             .step("write", path.to_string_lossy())
     }
 
     /// Its status now.
     pub fn status(&self) -> Status {
+        if self.pid == 0 && Lock::is_held(&self.directory) {
+            return Status::Creating;
+        }
         if !self.is_alive() {
             return Status::Stopped;
         }
+        if self.is_frozen().unwrap_or(false) {
+            return Status::Paused;
+        }
         let program = fs::metadata(format!("/proc/{}/exe", self.pid));
-        if program.is_ok_and(|program| (program.dev(), program.ino()) == self.creator) {
+        let creators = program.is_ok_and(|program| (program.dev(), program.ino()) == self.creator);
+        if creators && (!self.gated || gate::is_closed(&self.directory)) {
             return Status::Created;
         }
-        match self.is_frozen() {
-            Ok(true) => Status::Paused,
-            _ => Status::Running,
-        }
+        Status::Running
+    }
+
+    /// Who made it.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(fs::metadata(&self.directory)?.uid())
     }
 
     /// Whether its first process is still there, and not a zombie.
@@ -125,6 +154,54 @@ impl State {
         let layout = davit_sys::cgroup::Layout::detect()?;
         davit_sys::cgroup::Cgroup::open(&layout, path)?.is_frozen()
     }
+}
+
+/// A verb at work on a container: others wait for its end, and the kernel ends it with the process.
+///
+/// A record lock, which a child is not born with: a container that waits must not keep it.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its closing")] File);
+
+impl Lock {
+    const FILE: &str = "lock";
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Takes it when the other verb is done.
+    pub(crate) fn take(directory: &Path, id: &str) -> Result<Self, Failure> {
+        let path = directory.join(Self::FILE);
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(id),
+            _ => failure::io("open", &path.to_string_lossy(), &error),
+        })?;
+        let deadline = Instant::now() + Self::PATIENCE;
+        loop {
+            match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS)
+                    if Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
+                    let message = format!("container {id} is busy with another command");
+                    return Err(text("lock", id, message));
+                }
+                Err(error) => return Err(error).step("lock", path.to_string_lossy()),
+            }
+        }
+    }
+
+    fn is_held(directory: &Path) -> bool {
+        let file = fs::OpenOptions::new().read(true).write(true).open(directory.join(Self::FILE));
+        let Ok(file) = file else { return false };
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+}
+
+pub(crate) fn missing(id: &str) -> Failure {
+    Failure { errno: libc::ENOENT, ..text("state", id, "container does not exist") }
 }
 
 /// State letter and start time of a process.
@@ -148,10 +225,11 @@ pub(crate) fn directory(root: &Path, id: &str) -> Result<PathBuf, Failure> {
 pub(crate) fn claim(root: &Path, id: &str) -> Result<PathBuf, Failure> {
     let path = directory(root, id)?;
     let mut builder = fs::DirBuilder::new();
-    builder.mode(0o711);
+    builder.mode(0o700);
     let made = match builder.create(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(root).and_then(|()| builder.create(&path))
+            let parents = fs::DirBuilder::new().recursive(true).mode(0o711).create(root);
+            parents.and_then(|()| builder.create(&path))
         }
         other => other,
     };
@@ -183,10 +261,12 @@ mod tests {
             bundle: PathBuf::new(),
             rootfs: PathBuf::new(),
             cgroup: None,
+            gated: false,
             created: 0,
             annotations: BTreeMap::new(),
             hooks: Hooks::default(),
             domain: Domain::default(),
+            directory: PathBuf::new(),
         };
         assert_eq!(container.status(), Status::Running);
         container.start_time += 1;

@@ -253,6 +253,7 @@ fn an_exec_joins_the_container() {
             spec: serde_json::from_value(bundle.spec(&["true"])).expect("a configuration"),
             stdio: Stdio::Inherit,
             seccomp_cache: None,
+            launch: davit_runtime::Launch::default(),
         });
         assert_eq!(refused.expect_err("taken").message, "container with given ID already exists");
         created.start.start().expect("started");
@@ -359,8 +360,9 @@ fn limits_hold_and_an_oom_kill_is_counted() {
             assert!(!list.contains("a *:* rwm") && list.contains("c 1:3 rwm"), "{list}");
         }
         cgroup.freeze().expect("frozen");
-        assert_eq!(State::load(&bundle.root, "c1").expect("a state").status(), Status::Created);
+        assert_eq!(State::load(&bundle.root, "c1").expect("a state").status(), Status::Paused);
         cgroup.thaw().expect("thawed");
+        assert_eq!(State::load(&bundle.root, "c1").expect("a state").status(), Status::Created);
         created.start.start().expect("started");
         assert_eq!(wait(&created), 137);
         assert_eq!(cgroup.oom_kills().expect("a count"), 1);

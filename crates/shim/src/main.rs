@@ -3,13 +3,16 @@
 //! Its roles, chosen by the first argument: `create` builds a container, `exec` a further process in
 //! one, and both then replace themselves by `monitor`, which stays as long as the process lives. A
 //! restart goes the other way, from `monitor` back to `create`. `compress-log` gzips one rotated log.
-//! What the roles leave each other is in [`davit_monitor::handover`]. Under the name `docker-init` it is the first process of a container
-//! that is run with `--init`.
+//! What the roles leave each other is in [`davit_monitor::handover`].
+//!
+//! Under the name `docker-init` it is the first process of a container that is run with `--init`.
+//! Under any other name, `davit-runc` as a rule, it is an OCI runtime with runc's command line.
 
 mod build;
 mod failure;
 mod init;
 mod monitor;
+mod oci;
 mod rootfs;
 mod runtime;
 mod stdio;
@@ -23,6 +26,9 @@ use std::process::ExitCode;
 use davit_monitor::rotate;
 use davit_types::{Error, Result};
 
+/// The name under which the daemon knows the program.
+const NAME: &str = "davit-shim";
+
 /// What the program was started for.
 enum Role {
     Create { task_dir: PathBuf, handover: Option<RawFd> },
@@ -35,7 +41,11 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
-    let result = if Path::new(&name).ends_with(init::NAME) {
+    let name = Path::new(&name);
+    if !name.ends_with(NAME) && !name.ends_with(init::NAME) {
+        return oci::run(&args);
+    }
+    let result = if name.ends_with(init::NAME) {
         init::run(&args)
     } else {
         Role::parse(args).and_then(run).map(|()| ExitCode::SUCCESS)

@@ -53,6 +53,7 @@ impl Runtime {
             spec,
             stdio,
             seccomp_cache: Some(&self.root.join("seccomp")),
+            launch: davit_runtime::Launch::default(),
         });
         let created = created.map_err(failure::from_runtime)?;
         Ok(Built { created, ours, waits: true })
@@ -78,6 +79,9 @@ impl Runtime {
             stdio,
             seccomp: seccomp.as_ref(),
             seccomp_cache: Some(&self.root.join("seccomp")),
+            cgroups: &[],
+            ignore_paused: false,
+            launch: davit_runtime::Launch::default(),
         });
         let created = created.map_err(failure::from_runtime)?;
         Ok(Built { created, ours, waits: true })

@@ -106,6 +106,36 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// Writes `title` over this process' command line, as `/proc/<pid>/cmdline` shows it.
+///
+/// # Errors
+/// What reading `/proc/self/stat` says.
+pub fn set_command_line(title: &str) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The program's name may hold spaces and parentheses; behind it, the 46th field is `arg_start`.
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let mut address = |n: usize| fields.nth(n).and_then(|field| field.parse::<usize>().ok());
+    let (Some(start), Some(end)) = (address(45), address(0)) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    if start == 0 || end <= start {
+        return Ok(());
+    }
+    // SAFETY: the kernel laid the arguments' bytes out in this range of writable stack memory at exec
+    // and nothing else lives there. Whoever reads them later (`std::env::args`) gets other text, still
+    // ending in zero bytes: the last byte is one, and none is written beyond the text.
+    unsafe {
+        let room = std::slice::from_raw_parts_mut(
+            std::ptr::with_exposed_provenance_mut::<u8>(start),
+            end - start,
+        );
+        room.fill(0);
+        let length = title.len().min(room.len() - 1);
+        room[..length].copy_from_slice(&title.as_bytes()[..length]);
+    }
+    Ok(())
+}
+
 /// Ends the process at once: no destructors, no exit handlers. For the child of a clone.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: `_exit` is always safe to call.

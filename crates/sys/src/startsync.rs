@@ -153,6 +153,26 @@ pub fn before_pivot(child: BorrowedFd<'_>) -> io::Result<()> {
     send(child, &[BEFORE_PIVOT])
 }
 
+/// [`outcome`] when the child writes into a pipe, which it closes by executing its program.
+///
+/// # Errors
+/// What `read` says.
+pub fn outcome_of_pipe(pipe: BorrowedFd<'_>) -> io::Result<Option<Failure>> {
+    let mut record = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut part))? {
+            0 => break,
+            count => record.extend(&part[..count]),
+        }
+    }
+    match record.split_first() {
+        None => Ok(None),
+        Some((&FAILED, record)) => Ok(Some(decode(record))),
+        Some((other, _)) => Err(io::Error::other(format!("unknown start message {other}"))),
+    }
+}
+
 /// Child: waits for [`proceed`]. False when the starter is gone.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod lookup;
 pub(crate) mod schedule;
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -21,7 +21,9 @@ use rustix::process::{DumpableBehavior, Rlimit};
 
 use crate::Failure;
 use crate::failure::{self, Step, Wrap, errno_text, text};
+use crate::gate::Gate;
 use crate::plan::{Domain, ProcessPlan};
+use crate::request::Launch;
 use crate::rootfs::{Console, Tree};
 use crate::seccomp::Filter;
 use crate::user;
@@ -44,6 +46,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) before: &'a dyn Fn() -> Result<(), Failure>,
     /// The runtime's own program.
     pub(crate) runtime: RuntimeFile,
+    /// Where it waits when nobody holds the channel's other end.
+    pub(crate) gate: Option<&'a Gate>,
+    /// How it is set up.
+    pub(crate) launch: Launch,
 }
 
 /// Becomes the program. Only returns on failure; `Ok` can't be.
@@ -54,7 +60,9 @@ pub(crate) fn become_program(
     close_others(around)?;
     schedule::apply(&plan.schedule, around.domain)?;
     set_rlimits(plan)?;
-    join_keyring(around.id)?;
+    if !around.launch.keep_keyring {
+        join_keyring(around.id)?;
+    }
     own_stdio(plan.uid);
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     let env = environment(plan);
@@ -79,12 +87,26 @@ pub(crate) fn become_program(
     let program = lookup::find(&plan.args[0], plan.variable("PATH"))?;
     lookup::refuse_runtime(&program, around.runtime)?;
     wait_for_release(around)?;
+    let Err(failure) = execute(plan, around, &program, &env);
+    if let Some(gate) = around.gate {
+        gate.tell(&failure);
+    }
+    Err(failure)
+}
+
+/// The last steps, when the word has come.
+fn execute(
+    plan: &ProcessPlan,
+    around: &Surroundings<'_>,
+    program: &CStr,
+    env: &[CString],
+) -> Result<Infallible, Failure> {
     (around.before)()?;
     if let Some(filter) = around.filter.filter(|_| plan.no_new_privileges) {
         filter.install()?;
     }
-    let error = sys_process::execve(&program, &plan.args, &env);
-    Err(diagnose::failure(&program, &plan.args, &env, &error))
+    let error = sys_process::execve(program, &plan.args, env);
+    Err(diagnose::failure(program, &plan.args, env, &error))
 }
 
 /// Keeps the container's processes from looking into this one, and from taking its descriptors,
@@ -98,7 +120,8 @@ pub(crate) fn hide() -> Result<(), Failure> {
 fn close_others(around: &Surroundings<'_>) -> Result<(), Failure> {
     let mut keep = vec![around.channel];
     keep.extend(around.console.map(|console| console.master.as_fd()));
-    sys_process::close_from(3, &keep).step("close", "descriptors")
+    keep.extend(around.gate.iter().flat_map(|gate| gate.descriptors()));
+    sys_process::close_from(3 + around.launch.preserved_fds, &keep).step("close", "descriptors")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +137,9 @@ fn wait_for_release(around: &Surroundings<'_>) -> Result<(), Failure> {
         None => startsync::ready(around.channel),
     }
     .step("send", OBJECT)?;
+    if let Some(gate) = around.gate {
+        return gate.wait();
+    }
     if startsync::wait_release(around.channel).step("wait for", OBJECT)? {
         return Ok(());
     }

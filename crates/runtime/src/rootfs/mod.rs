@@ -12,8 +12,10 @@ mod mounts;
 mod target;
 mod tree;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use davit_sys::mount::MountAttr;
@@ -58,18 +60,14 @@ pub(crate) fn build(
 }
 
 /// Makes the tree the root of this mount namespace and lets go of the old one.
-pub(crate) fn enter(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
+/// Where that can't be done (the old one is the initial ramdisk), it is moved on top instead.
+pub(crate) fn enter(plan: &Plan, tree: &Tree, no_pivot: bool) -> Result<(), Failure> {
     let rootfs = plan.rootfs.to_string_lossy();
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let old = rustix::fs::openat(CWD, c"/", flags, Mode::empty()).step("open", "the old root")?;
-    rustix::process::fchdir(tree).step("chdir to", &rootfs)?;
-    rustix::process::pivot_root(c".", c".").step("pivot_root to", &rootfs)?;
-    // The old root is now on top of the new one, where "." would still mean what is below. It must not
-    // take its peers on the host with it when it goes, and the volumes must stay what they are.
-    rustix::process::fchdir(&old).step("chdir to", "the old root")?;
-    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change(c".", slave).step("detach from", "the old root")?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH).step("unmount", "the old root")?;
+    if no_pivot {
+        move_root(tree, &rootfs)?;
+    } else {
+        pivot_root(tree, &rootfs)?;
+    }
     rustix::process::chdir(c"/").step("chdir to", "/")?;
     let root = rustix::fs::openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = root.step("open", "/")?;
@@ -81,6 +79,37 @@ pub(crate) fn enter(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
         attach::set_attr(root.as_fd(), &attr, false).step("make read-only", "/")?;
     }
     Ok(())
+}
+
+/// Nothing of the old root may be left to go back to by unmounting what is on top of it.
+fn move_root(tree: &Tree, rootfs: &str) -> Result<(), Failure> {
+    const TABLE: &str = "/proc/self/mountinfo";
+    let table = fs::read_to_string(TABLE).step("read", TABLE)?;
+    rustix::process::fchdir(tree).step("chdir to", rootfs)?;
+    let own = rustix::process::getcwd(Vec::new()).step("getcwd", rootfs)?;
+    let own = Path::new(OsStr::from_bytes(own.as_bytes())).to_owned();
+    let mounts = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    for mount in mounts.filter(|mount| !own.starts_with(mount) && !mount.starts_with(&own)) {
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        // One that is gone with another, or that holds what can't go, is covered in the end.
+        let _ = rustix::mount::mount_change(mount, private);
+        let _ = rustix::mount::unmount(mount, UnmountFlags::DETACH);
+    }
+    rustix::mount::mount_move(c".", c"/").step("move to /", rootfs)?;
+    rustix::process::chroot(c".").step("chroot to", rootfs)
+}
+
+fn pivot_root(tree: &Tree, rootfs: &str) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = rustix::fs::openat(CWD, c"/", flags, Mode::empty()).step("open", "the old root")?;
+    rustix::process::fchdir(tree).step("chdir to", rootfs)?;
+    rustix::process::pivot_root(c".", c".").step("pivot_root to", rootfs)?;
+    // The old root is now on top of the new one, where "." would still mean what is below. It must not
+    // take its peers on the host with it when it goes, and the volumes must stay what they are.
+    rustix::process::fchdir(&old).step("chdir to", "the old root")?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change(c".", slave).step("detach from", "the old root")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).step("unmount", "the old root")
 }
 
 /// Cuts this mount namespace off from the host's and hangs the root up as a mount of its own.

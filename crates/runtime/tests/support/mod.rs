@@ -171,6 +171,7 @@ impl Bundle {
             spec,
             stdio,
             seccomp_cache: Some(&self.dir.join("seccomp")),
+            launch: davit_runtime::Launch::default(),
         })
     }
 
@@ -183,6 +184,9 @@ impl Bundle {
             stdio,
             seccomp: None,
             seccomp_cache: None,
+            cgroups: &[],
+            ignore_paused: false,
+            launch: davit_runtime::Launch::default(),
         })
     }
 

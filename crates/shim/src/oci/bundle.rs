@@ -1,0 +1,109 @@
+//! The bundle: a directory with a `config.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use davit_types::oci::runtime::{Process, Spec};
+use davit_types::{Context, Error, Result};
+use serde_json::Value;
+
+use super::{Host, SPEC_VERSION, launch};
+
+/// `--bundle`
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Args {
+    /// Directory of the bundle
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) bundle: PathBuf,
+}
+
+impl Args {
+    /// The bundle's directory and its configuration.
+    pub(crate) fn load(&self, host: &Host<'_>) -> Result<(PathBuf, Spec)> {
+        let dir = std::path::absolute(&self.bundle)
+            .context(|| format!("find bundle {}", self.bundle.display()))?;
+        let mut value = read(&dir)?;
+        if let Some(process) = value.get_mut("process") {
+            leave_unknown_capabilities(process, host);
+        }
+        let mut spec: Spec = serde_json::from_value(value)
+            .context(|| format!("parse {}", dir.join("config.json").display()))?;
+        check_version(spec.version())?;
+        if let (Some(process), Some(listen)) = (spec.process_mut(), launch::listen_variables()) {
+            add_variables(process, listen);
+        }
+        Ok((dir, spec))
+    }
+}
+
+/// The text of `config.json` in `dir`.
+pub(crate) fn read(dir: &Path) -> Result<Value> {
+    let path = dir.join("config.json");
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = format!("JSON specification file {} not found", path.display());
+            return Err(Error::not_found(text));
+        }
+        other => other.context(|| format!("read {}", path.display()))?,
+    };
+    serde_json::from_slice(&text).context(|| format!("parse {}", path.display()))
+}
+
+pub(crate) fn add_variables(process: &mut Process, more: impl IntoIterator<Item = String>) {
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend(more);
+    process.set_env(Some(env));
+}
+
+/// Capabilities that are newer than this program can't be given; as with runc, that is only said.
+pub(crate) fn leave_unknown_capabilities(process: &mut Value, host: &Host<'_>) {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    let mut unknown = Vec::new();
+    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let known = name.as_str().is_some_and(is_capability);
+            if !known && !unknown.contains(name) {
+                unknown.push(name.clone());
+            }
+            known
+        });
+    }
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+        let names = names.join(" ");
+        host.log.warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
+    }
+}
+
+pub(crate) fn is_capability(name: &str) -> bool {
+    serde_json::from_value::<davit_types::oci::runtime::Capability>(Value::from(name)).is_ok()
+}
+
+/// All of major version 1 is understood: what is newer in it adds, and what is not done is refused.
+fn check_version(version: &str) -> Result<()> {
+    let mut parts = version.split(['.', '-', '+']);
+    let major = parts.next().and_then(|part| part.parse::<u32>().ok());
+    let rest = parts.take(2).filter(|part| part.parse::<u32>().is_ok()).count();
+    if (major, rest) == (Some(1), 2) {
+        return Ok(());
+    }
+    let text =
+        format!("unsupported ociVersion {version:?} (1.0.0 to {SPEC_VERSION} are supported)");
+    Err(Error::invalid(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_the_first_major_one_are_supported() {
+        for version in ["1.0.0", "1.0.2-dev", "1.3.0", "1.9.0"] {
+            check_version(version).expect(version);
+        }
+        for version in ["", "1", "0.9.0", "2.0.0", "1.x.0"] {
+            check_version(version).expect_err(version);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `create`
+
+use davit_runtime::{CreateRequest, Created, Stdio};
+use davit_types::oci::runtime::Spec;
+use davit_types::{Context, Result};
+
+use super::{Host, bundle, failed, launch, notify};
+
+/// Flags of `create`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) bundle: bundle::Args,
+    #[command(flatten)]
+    pub(crate) launch: launch::Args,
+    /// Name of the new container
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) id: String,
+}
+
+pub(crate) fn run(host: &Host<'_>, args: &Args) -> Result<()> {
+    let (dir, spec) = args.bundle.load(host)?;
+    let make = || {
+        let created = create(host, &args.id, &dir, spec, &args.launch, true)?;
+        let announced = args.launch.handles.announce(&created, "standard");
+        announced.inspect_err(|_| undo(host, &args.id))
+    };
+    make().context(|| "davit-runc create failed")
+}
+
+/// The terminal, if there is one, goes to the console socket when `detached`.
+pub(crate) fn create(
+    host: &Host<'_>,
+    id: &str,
+    dir: &std::path::Path,
+    mut spec: Spec,
+    args: &launch::Args,
+    detached: bool,
+) -> Result<Created> {
+    let process = spec.process().as_ref();
+    let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
+    args.handles.check_terminal(terminal, detached)?;
+    notify::prepare(host, id, &mut spec)?;
+    let created = davit_runtime::create(&CreateRequest {
+        id,
+        bundle: dir,
+        root: &host.root,
+        spec,
+        stdio: if terminal { Stdio::Terminal } else { Stdio::Inherit },
+        seccomp_cache: Some(&host.root.join(super::SECCOMP_CACHE)),
+        launch: args.launch(host),
+    });
+    created.map_err(|failure| {
+        // The directory belongs to the container that has the id already.
+        if failure.errno != EEXIST {
+            notify::remove(host, id);
+        }
+        failed(failure)
+    })
+}
+
+const EEXIST: i32 = 17;
+
+/// Takes a container back that nobody could be told of.
+pub(crate) fn undo(host: &Host<'_>, id: &str) {
+    // The failure that led here is what the caller has to hear.
+    let _ = davit_runtime::force_delete(&host.root, id);
+    notify::remove(host, id);
+}

@@ -1,0 +1,8 @@
+//! `davit-runc`: the command line of an OCI runtime, driven as engines drive it.
+//!
+//! `DAVIT_TEST_RUNTIME=runc` runs the same tests against runc: one that runc fails, for a rule that it
+//! follows, is a wrong test. Those that are about this program alone say so.
+
+mod lifecycle;
+mod support;
+mod verbs;

@@ -1,0 +1,222 @@
+//! Verbs and flags beyond the specification's lifecycle.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::support::{Receiver, is_foreign, lab, read_until};
+
+#[test]
+fn run_gives_the_programs_exit_status_and_deletes() -> Result<()> {
+    let Some(lab) = lab("run_gives_the_programs_exit_status_and_deletes")? else { return Ok(()) };
+    let bundle = lab.bundle(&["sh", "-c", "echo out; echo err >&2; exit 7"], |_| {})?;
+    let ended = lab.verb(&["run", "--bundle", bundle.path(), &bundle.id])?;
+    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (7, "out\n", "err\n"));
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    let bundle = lab.bundle(&["sh", "-c", "kill -9 $$; kill -TERM -1"], |spec| {
+        spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "uts"}]);
+    })?;
+    assert_eq!(lab.verb(&["run", "--bundle", bundle.path(), &bundle.id])?.code, 137);
+    Ok(())
+}
+
+#[test]
+fn errors_are_json_lines_in_the_log() -> Result<()> {
+    let Some(lab) = lab("errors_are_json_lines_in_the_log")? else { return Ok(()) };
+    let log = lab.sandbox.dir().join("log.json");
+    let path = log.to_str().context("a plain path")?;
+    let last = || -> Result<Value> {
+        let text = fs::read_to_string(&log)?;
+        Ok(serde_json::from_str(text.lines().last().context("a line")?)?)
+    };
+    let error = lab.verb(&["--log", path, "--log-format", "json", "start", "nosuch"])?.err()?;
+    assert_eq!(error.trim(), "container does not exist");
+    let line = last()?;
+    assert_eq!(
+        (&line["level"], &line["msg"]),
+        (&json!("error"), &json!("container does not exist"))
+    );
+    assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    if is_foreign() {
+        return Ok(());
+    }
+    // Also what is wrong with the command line itself.
+    lab.verb(&["--log", path, "--log-format=json", "start", "--nosuch"])?.err()?;
+    assert!(last()?["msg"].as_str().is_some_and(|text| text.contains("--nosuch")));
+    Ok(())
+}
+
+#[test]
+fn a_terminal_goes_to_the_console_socket() -> Result<()> {
+    let Some(lab) = lab("a_terminal_goes_to_the_console_socket")? else { return Ok(()) };
+    let bundle = lab.bundle(&["sh", "-c", "read line; echo got $line; stty size"], |spec| {
+        spec["process"]["terminal"] = json!(true);
+        spec["process"]["consoleSize"] = json!({"height": 31, "width": 97});
+    })?;
+    let error = lab.verb(&["create", "--bundle", bundle.path(), &bundle.id])?.err()?;
+    assert!(error.contains("without setting console socket"), "{error}");
+    let socket = Receiver::new(bundle.file("console"))?;
+    let path = socket.path.to_str().context("a plain path")?;
+    let create = ["create", "--bundle", bundle.path(), "--console-socket", path, &bundle.id];
+    lab.verb(&create)?.ok()?;
+    let (name, master) = socket.receive()?;
+    assert!(name.starts_with("/dev/"), "{name}");
+    lab.verb(&["start", &bundle.id])?.ok()?;
+    fs::File::from(master.try_clone()?).write_all(b"hello\n")?;
+    read_until(&master, "got hello\r\n31 97")?;
+    lab.until(&bundle.id, "stopped")?;
+    lab.verb(&["delete", &bundle.id])?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn exec_takes_its_process_from_flags_or_a_file() -> Result<()> {
+    let Some(lab) = lab("exec_takes_its_process_from_flags_or_a_file")? else { return Ok(()) };
+    let bundle = lab.start(&["sleep", "1000"], |_| {})?;
+    let script = "echo $A; pwd; id -u; id -g; exit 9";
+    let exec =
+        ["exec", "-e", "A=1", "--cwd", "/tmp", "--user", "5:6", &bundle.id, "sh", "-c", script];
+    let ended = lab.verb(&exec)?;
+    assert_eq!((ended.code, &*ended.stdout), (9, "1\n/tmp\n5\n6\n"), "{}", ended.stderr);
+    let file = bundle.file("process.json");
+    let process = json!({
+        "user": {"uid": 3, "gid": 4, "additionalGids": [7]}, "args": ["id"],
+        "env": ["PATH=/bin"], "cwd": "/",
+    });
+    fs::write(&file, process.to_string())?;
+    let path = file.to_str().context("a plain path")?;
+    assert_eq!(lab.verb(&["exec", "--process", path, &bundle.id])?.ok()?, "uid=3 gid=4 groups=7\n");
+    let missing = lab.verb(&["exec", &bundle.id, "nosuch"])?;
+    assert_eq!(missing.code, 255);
+    assert!(missing.stderr.contains("executable file not found in $PATH"), "{}", missing.stderr);
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn pause_holds_the_processes_and_refuses_exec() -> Result<()> {
+    let Some(lab) = lab("pause_holds_the_processes_and_refuses_exec")? else { return Ok(()) };
+    let bundle = lab.start(&["sleep", "1000"], |_| {})?;
+    lab.verb(&["pause", &bundle.id])?.ok()?;
+    assert_eq!(lab.state(&bundle.id)?["status"], "paused");
+    let refused = lab.verb(&["exec", &bundle.id, "true"])?.err()?;
+    assert!(refused.contains("cannot exec in a paused container"), "{refused}");
+    let again = lab.verb(&["pause", &bundle.id])?.err()?;
+    assert!(again.contains("container not running"), "{again}");
+    lab.verb(&["resume", &bundle.id])?.ok()?;
+    let again = lab.verb(&["resume", &bundle.id])?.err()?;
+    assert!(again.contains("container not paused"), "{again}");
+    lab.verb(&["exec", &bundle.id, "true"])?.ok()?;
+    lab.verb(&["pause", &bundle.id])?.ok()?;
+    // Frozen, it would never see the signal.
+    lab.verb(&["kill", &bundle.id, "KILL"])?.ok()?;
+    lab.until(&bundle.id, "stopped")?;
+    lab.verb(&["delete", &bundle.id])?.ok()?;
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn list_and_ps_show_containers_and_processes() -> Result<()> {
+    let Some(lab) = lab("list_and_ps_show_containers_and_processes")? else { return Ok(()) };
+    assert_eq!(lab.verb(&["list", "--format", "json"])?.ok()?.trim(), "null");
+    let bundle = lab.start(&["sleep", "1000"], |_| {})?;
+    let list: Value = serde_json::from_str(&lab.verb(&["list", "--format", "json"])?.ok()?)?;
+    assert_eq!((&list[0]["id"], &list[0]["owner"]), (&json!(bundle.id), &json!("root")));
+    assert_eq!(lab.verb(&["list", "--quiet"])?.ok()?, format!("{}\n", bundle.id));
+    let table = lab.verb(&["list"])?.ok()?;
+    assert!(table.starts_with("ID ") && table.contains(bundle.path()), "{table}");
+    let pid = lab.state(&bundle.id)?["pid"].clone();
+    let pids: Value = serde_json::from_str(&lab.verb(&["ps", "-f", "json", &bundle.id])?.ok()?)?;
+    assert_eq!(pids, json!([pid]));
+    let table = lab.verb(&["ps", &bundle.id])?.ok()?;
+    assert!(table.lines().count() == 2 && table.contains("sleep 1000"), "{table}");
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    Ok(())
+}
+
+/// What only this program promises.
+#[test]
+fn a_created_container_shows_no_path_of_the_host() -> Result<()> {
+    let Some(lab) = lab("a_created_container_shows_no_path_of_the_host")? else { return Ok(()) };
+    if is_foreign() {
+        return Ok(());
+    }
+    let bundle = lab.create(&["sleep", "1000"], |_| {})?;
+    let seen = lab.verb(&["exec", &bundle.id, "cat", "/proc/1/cmdline"])?.ok()?;
+    assert!(seen.starts_with("davit-runc init\0") && !seen.contains('/'), "{seen:?}");
+    let mode = |path| -> Result<u32> { Ok(fs::metadata(path)?.permissions().mode() & 0o777) };
+    assert_eq!(mode(lab.root().join(&bundle.id))?, 0o700);
+    assert_eq!(mode(lab.root().join(&bundle.id).join("state.json"))?, 0o600);
+    for verb in [["pause", &bundle.id], ["resume", &bundle.id], ["start", &bundle.id]] {
+        lab.verb(&verb)?.ok()?;
+    }
+    assert_eq!(lab.state(&bundle.id)?["status"], "running");
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn descriptors_and_pidfd_are_handed_on() -> Result<()> {
+    let Some(lab) = lab("descriptors_and_pidfd_are_handed_on")? else { return Ok(()) };
+    if is_foreign() {
+        // runc 1.1 has no --pidfd-socket.
+        return Ok(());
+    }
+    let script = "ls /proc/self/fd; cat <&3; echo $LISTEN_FDS";
+    let bundle = lab.bundle(&["sh", "-c", script], |_| {})?;
+    let socket = Receiver::new(bundle.file("pidfd"))?;
+    let path = socket.path.to_str().context("a plain path")?;
+    fs::write(bundle.file("handed"), "handed on\n")?;
+    let wrapper = format!("exec 3<{} 4</dev/null; exec \"$@\"", bundle.file("handed").display());
+    let mut command = lab.sandbox.command("sh");
+    command.args(["-c", &wrapper, "sh"]).arg(&lab.runtime).arg("--root").arg(lab.root());
+    command.args(["run", "--preserve-fds", "1", "--pidfd-socket", path]);
+    command.args(["--bundle", bundle.path(), &bundle.id]).stdin(std::process::Stdio::null());
+    let ended = lab.finish(command)?;
+    // The last one is ls' own.
+    assert_eq!(ended.stdout, "0\n1\n2\n3\n4\nhanded on\n\n", "{}", ended.stderr);
+    let (_, pidfd) = socket.receive()?;
+    let info = fs::read_to_string(format!(
+        "/proc/self/fdinfo/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&pidfd.as_fd())
+    ))?;
+    assert!(info.contains("Pid:"), "{info}");
+    let missing =
+        lab.verb(&["run", "--preserve-fds", "5", "--bundle", bundle.path(), "x"])?.err()?;
+    assert!(missing.contains("unable to stat preserved-fd"), "{missing}");
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// Killed in the middle of its work, `create` leaves what `delete --force` finds.
+#[test]
+fn a_create_that_was_killed_can_be_deleted() -> Result<()> {
+    let Some(lab) = lab("a_create_that_was_killed_can_be_deleted")? else { return Ok(()) };
+    if is_foreign() {
+        return Ok(());
+    }
+    // A hook that never ends holds it there.
+    let bundle = lab.bundle(&["true"], |spec| {
+        let busybox = davit_testkit::paths::program_or_name("busybox");
+        let hook = json!({"path": busybox, "args": ["sleep", "1000"]});
+        spec["hooks"] = json!({"createRuntime": [hook]});
+    })?;
+    let mut child = lab.command(&["create", "--bundle", bundle.path(), &bundle.id]).spawn()?;
+    davit_testkit::wait::until_true(crate::support::PATIENCE, "the hook", || {
+        Ok(lab.sandbox.processes().iter().any(|(_, name)| name == "busybox" || name == "sleep"))
+    })?;
+    // The oldest one is the creator, the other its container's first process.
+    lab.sandbox.sh("kill -9 $(pgrep -o -x davit-runc)")?.ok()?;
+    child.wait()?;
+    // Nobody has told it yet that this will never be one.
+    assert_eq!(lab.verb(&["list", "--quiet"])?.ok()?, format!("{}\n", bundle.id));
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
