@@ -8,6 +8,7 @@ mod demo;
 mod packages;
 mod run;
 mod test;
+mod vm;
 
 use anyhow::{Result, bail};
 
@@ -20,6 +21,7 @@ cargo xtask <command>
   demo [--port N]       run nginx in a daemon of its own and show what happened
   demo --down           remove every trace of the demo
   test [FILTER]         check everything; with FILTER, run the tests whose names contain it
+  vm-test [FILTER]      run the tests for cgroup v2 and systemd in a virtual machine
 ";
 
 fn main() -> Result<()> {
@@ -32,6 +34,8 @@ fn main() -> Result<()> {
         ["demo", rest @ ..] => demo::run(rest),
         ["test"] => test::everything(),
         ["test", filter] => test::matching(filter),
+        ["vm-test"] => vm::test(None),
+        ["vm-test", filter] => vm::test(Some(filter)),
         _ => bail!("{USAGE}"),
     }
 }

@@ -36,6 +36,16 @@ const TESTS: &[Package] = &[
     package("python3", "python3-venv", "runs Docker's Python SDK"),
 ];
 
+/// For the virtual machine.
+const VM: &[Package] = &[
+    package("mke2fs", "e2fsprogs", "makes the disks of the virtual machine"),
+    package(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "the virtual machine for cgroup v2 and systemd",
+    ),
+];
+
 /// Unpacked into the cache, because their installation would start services on this machine.
 const REGISTRY: Package =
     package("docker-registry", "docker-registry", "the registry to pull from, on the loopback");
@@ -59,6 +69,11 @@ pub(crate) fn for_tests() -> Result<()> {
     // Newer releases have the command line in a package of its own.
     let split = output(show).is_ok_and(|text| text.contains("Package:"));
     unpack(if split { &DOCKER_CLI } else { &DOCKER_CLI_OLDER })
+}
+
+/// Installs what the virtual machine needs besides.
+pub(crate) fn for_vm() -> Result<()> {
+    install(VM.iter())
 }
 
 /// The program names that are needed by the tests and not there.

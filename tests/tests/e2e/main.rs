@@ -11,6 +11,7 @@ mod docker_cli;
 mod errors;
 mod lifecycle;
 mod limits;
+mod machine;
 mod metadata;
 mod network;
 mod process;

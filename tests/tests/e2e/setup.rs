@@ -54,6 +54,11 @@ impl<'a> Plan<'a> {
         Self { needs, ..self }
     }
 
+    /// Starts the daemon otherwise than usual.
+    pub(crate) fn options(self, options: DaemonOptions) -> Self {
+        Self { options, ..self }
+    }
+
     /// Starts daemon and registry and runs `body`; does nothing when the machine lacks something.
     /// A failure shows the daemon's log.
     #[allow(clippy::print_stderr, reason = "for whoever reads the failure")]

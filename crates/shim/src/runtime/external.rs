@@ -24,6 +24,10 @@ use crate::build::Built;
 use crate::failure::Stage;
 use crate::stdio::Ours;
 
+/// What other runtimes are told the configuration's version is: crun 1.8 refuses newer ones, and all
+/// take their parts for what they are whatever the version says.
+const OLDEST_VERSION: &str = "1.0.2";
+
 /// The program and the container it is to work on.
 pub(crate) struct External {
     program: PathBuf,
@@ -57,7 +61,9 @@ impl External {
         ours: Ours,
     ) -> Result<Built, Failure> {
         // The user is resolved now; the program reads the file.
-        write_json(&task_dir.join("config.json"), spec).stage("write config.json")?;
+        let mut spec = spec.clone();
+        spec.set_version(OLDEST_VERSION.to_owned());
+        write_json(&task_dir.join("config.json"), &spec).stage("write config.json")?;
         let mut command = self.command(task_dir);
         command.arg("create").arg("--bundle").arg(task_dir);
         self.run(command, task_dir, stdio, ours)
@@ -168,8 +174,9 @@ fn finish(command: &mut Command, log_dir: &Path) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    let lines = text.lines().rev().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    let error = lines.into_iter().find(|line| matches!(&*line.level, "error" | "fatal"));
+    // The first is the cause, what follows are its consequences.
+    let mut lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
+    let error = lines.find(|line| matches!(&*line.level, "error" | "fatal"));
     let message = error.map_or_else(|| format!("{verb}: {status}"), |line| line.msg);
     Err(Failure { stage: "runtime".to_owned(), errno: 0, message })
 }

@@ -1,0 +1,40 @@
+//! `cargo xtask vm-test`: the tests that need cgroup v2 and systemd, in a virtual machine.
+//!
+//! Debian's cloud kernel boots in qemu without acceleration (so that it runs inside other virtual
+//! machines, too) from a root file system of Debian packages that is made once and cached. The test
+//! programs come on a second disk, and their output leaves on a serial line. What does not arrive
+//! there did not happen: a machine that doesn't come up or stops talking is an error.
+
+mod image;
+mod machine;
+mod payload;
+
+use anyhow::{Result, ensure};
+
+use crate::run::{say, step};
+use crate::{build, packages};
+
+/// Boots the machine and runs the tests whose names contain `filter`.
+pub(crate) fn test(filter: Option<&str>) -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the machine's root file system is made with debootstrap, which needs root"
+    );
+    step("packages", || {
+        packages::for_tests()?;
+        packages::for_vm()
+    })?;
+    let image = step("root file system of the machine", image::ensure)?;
+    let programs = step("build davit and davit-shim", build::debug)?;
+    let work = tempfile::tempdir()?;
+    let disk = step("build the tests", || payload::make(&programs, filter, work.path()))?;
+    let results = step("tests in the machine", || machine::run(&image, &disk, work.path()))?;
+    let (passed, failed) =
+        results.iter().fold((0, 0), |(passed, failed), r| (passed + r.passed, failed + r.failed));
+    for result in &results {
+        say(&format!("{}: {} passed, {} failed", result.program, result.passed, result.failed));
+    }
+    ensure!(failed == 0, "{failed} tests failed in the machine");
+    ensure!(passed > 0 || filter.is_some(), "no test was run in the machine");
+    Ok(())
+}
