@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::{self, File};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -243,6 +244,8 @@ impl Guest<'_> {
             }
             Stdio::Inherit | Stdio::Files { .. } => None,
         };
+        // Never dropped: its descriptors are closed with all others, by number.
+        let console = ManuallyDrop::new(console);
         connect_stdio(self.stdio, console.as_ref())?;
         let around = Surroundings {
             id: self.id,

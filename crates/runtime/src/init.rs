@@ -10,6 +10,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use davit_sys::{namespace, process as sys_process, startsync};
@@ -69,6 +70,8 @@ impl Init<'_> {
         self.write_sysctls().at("sysctl")?;
         let terminal = matches!(self.stdio, Stdio::Terminal);
         let (tree, console) = rootfs::build(self.plan, self.prepared, terminal).at("rootfs")?;
+        // Never dropped: its descriptors are closed with all others, by number.
+        let console = ManuallyDrop::new(console);
         self.run_hooks_before_pivot()?;
         labels::apply(&self.plan.process)?;
         rootfs::enter(self.plan, &tree, self.launch.no_pivot)

@@ -23,6 +23,7 @@ mod rootfs;
 mod seccomp;
 mod start;
 pub mod state;
+mod update;
 pub mod user;
 
 pub use davit_sys::startsync::Failure;
@@ -32,3 +33,4 @@ pub use parent::create;
 pub use remove::{delete, force_delete, kill, kill_all, processes};
 pub use request::{CreateRequest, Created, ExecRequest, Launch, StartHandle, Stdio};
 pub use start::start;
+pub use update::{stats, update, watch_oom};

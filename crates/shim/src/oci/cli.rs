@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{create, delete, exec, features, freeze, kill, list, log, ps, run, spec, start, state};
+use super::{
+    create, delete, events, exec, features, freeze, kill, list, log, ps, run, spec, start, state,
+    update,
+};
 
 /// An OCI runtime with runc's command line.
 #[derive(Debug, Parser)]
@@ -73,6 +76,8 @@ pub(crate) enum Verb {
     Exec(Box<exec::Args>),
     /// Show what this program implements, as JSON
     Features(features::Args),
+    /// Show what a container uses, and when it has run out of memory
+    Events(events::Args),
     /// Send a signal to a container's first process
     Kill(kill::Args),
     /// List the containers below --root
@@ -91,6 +96,8 @@ pub(crate) enum Verb {
     Start(start::Args),
     /// Show the state of a container, as JSON
     State(state::Args),
+    /// Change the limits of a container
+    Update(Box<update::Args>),
 }
 
 /// Writes `args` as clap wants them: `-flag` becomes `--flag`, `--flag=true` becomes `--flag` and

@@ -9,6 +9,7 @@ mod cli;
 mod console;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -23,6 +24,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -90,6 +92,7 @@ impl<'a> Host<'a> {
         match verb {
             Verb::Create(args) => create::run(self, &args).map(|()| 0),
             Verb::Delete(args) => delete::run(self, &args).map(|()| 0),
+            Verb::Events(args) => events::run(self, &args).map(|()| 0),
             Verb::Exec(args) => exec::run(self, &args),
             Verb::Features(args) => features::run(&args).map(|()| 0),
             Verb::Kill(args) => kill::run(self, &args).map(|()| 0),
@@ -101,6 +104,7 @@ impl<'a> Host<'a> {
             Verb::Spec(args) => spec::run(&args).map(|()| 0),
             Verb::Start(args) => start::run(self, &args).map(|()| 0),
             Verb::State(args) => state::run(self, &args).map(|()| 0),
+            Verb::Update(args) => update::run(self, &args).map(|()| 0),
         }
     }
 }

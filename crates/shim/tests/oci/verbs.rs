@@ -220,3 +220,83 @@ fn a_create_that_was_killed_can_be_deleted() -> Result<()> {
     assert_eq!(lab.leftovers()?, Vec::<String>::new());
     Ok(())
 }
+
+#[test]
+fn update_and_events_show_the_limits() -> Result<()> {
+    let Some(lab) = lab("update_and_events_show_the_limits")? else { return Ok(()) };
+    let bundle = lab.start(&["sleep", "1000"], |_| {})?;
+    let stats = || -> Result<Value> {
+        let text = lab.verb(&["events", "--stats", &bundle.id])?.ok()?;
+        Ok(serde_json::from_str(&text)?)
+    };
+    let limits = ["--memory", "67108864", "--pids-limit", "77", "--memory-swap", "-1"];
+    lab.verb(&[&["update"], &limits[..], &[&bundle.id]].concat())?.ok()?;
+    let seen = stats()?;
+    assert_eq!((&seen["type"], &seen["id"]), (&json!("stats"), &json!(bundle.id)));
+    assert_eq!(seen["data"]["memory"]["usage"]["limit"], 67_108_864);
+    assert_eq!(seen["data"]["pids"], json!({"current": 1, "limit": 77}));
+    assert!(seen["data"]["cpu"]["usage"]["total"].as_u64().is_some_and(|total| total > 0));
+
+    let file = bundle.file("resources.json");
+    let path = file.to_str().context("a plain path")?;
+    fs::write(&file, json!({"pids": {"limit": 55}}).to_string())?;
+    lab.verb(&["update", "--resources", path, &bundle.id])?.ok()?;
+    assert_eq!(stats()?["data"]["pids"]["limit"], 55);
+    let warned = lab.verb(&["update", "--kernel-memory", "1000000", &bundle.id])?;
+    assert!(warned.code == 0 && warned.stderr.contains("Kernel memory settings are ignored"));
+    let refused = lab.verb(&["update", "--l3-cache-schema", "L3:0=f", &bundle.id])?.err()?;
+    assert!(refused.contains("l3 cache schema is not enabled"), "{refused}");
+    if !is_foreign() {
+        // runc takes what it doesn't know.
+        fs::write(&file, json!({"memory": {"limt": 1}}).to_string())?;
+        let refused = lab.verb(&["update", "-r", path, &bundle.id])?.err()?;
+        assert!(refused.contains("memory.limt"), "{refused}");
+    }
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn events_tell_of_an_oom_kill_and_end_with_the_container() -> Result<()> {
+    let test = "events_tell_of_an_oom_kill_and_end_with_the_container";
+    let Some(lab) = lab(test)? else { return Ok(()) };
+    if is_foreign() {
+        // runc tells of an exhausted limit as often as it is hit.
+        return Ok(());
+    }
+    let script = "x=a; while :; do x=$x$x$x; done";
+    let bundle = lab.create(&["sh", "-c", script], |spec| {
+        spec["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
+    })?;
+    let output = bundle.file("events");
+    let mut events = lab.command(&["events", "--interval", "100ms", &bundle.id]);
+    events.stdout(fs::File::create(&output)?);
+    let mut events = events.spawn()?;
+    // The first counters say that it watches.
+    lab.line(&output)?;
+    lab.verb(&["start", &bundle.id])?.ok()?;
+    let ended = davit_testkit::wait::until(crate::support::PATIENCE, "the end", || {
+        events.try_wait().map_err(Into::into)
+    });
+    assert!(ended?.success());
+    let text = fs::read_to_string(&output)?;
+    let oom = json!({"type": "oom", "id": bundle.id}).to_string();
+    assert_eq!(text.lines().filter(|line| **line == oom).count(), 1, "{text}");
+    lab.verb(&["delete", &bundle.id])?.ok()?;
+    Ok(())
+}
+
+/// With a terminal the failing child once died of its own destructors, and its reason with it.
+#[test]
+fn a_failing_program_with_a_terminal_is_told() -> Result<()> {
+    let Some(lab) = lab("a_failing_program_with_a_terminal_is_told")? else { return Ok(()) };
+    let bundle = lab.bundle(&["nosuch"], |spec| spec["process"]["terminal"] = json!(true))?;
+    let socket = Receiver::new(bundle.file("console"))?;
+    let path = socket.path.to_str().context("a plain path")?;
+    let create = ["create", "--bundle", bundle.path(), "--console-socket", path, &bundle.id];
+    let error = lab.verb(&create)?.err()?;
+    assert!(error.contains("executable file not found in $PATH"), "{error}");
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! New limits for a container, and what it has used.
+
+use std::path::Path;
+
+use davit_sys::cgroup::{Cgroup, Layout, Limits, OomWatch, Stats};
+
+use crate::Failure;
+use crate::failure::{Step, text};
+use crate::state::{State, Status};
+
+/// Sets the limits that are given; the others stay.
+///
+/// # Errors
+/// `container not running`, or what the kernel says to a value.
+pub fn update(root: &Path, id: &str, limits: &Limits) -> Result<(), Failure> {
+    let cgroup = cgroup(&running(root, id)?)?;
+    cgroup.apply(limits).step("update cgroup of", id)
+}
+
+/// The counters of container `id`.
+///
+/// # Errors
+/// `container not running`, or what reading says.
+pub fn stats(root: &Path, id: &str) -> Result<Stats, Failure> {
+    cgroup(&running(root, id)?)?.stats().step("read cgroup of", id)
+}
+
+/// Is told when processes of container `id` are killed for want of memory.
+///
+/// # Errors
+/// `container not running`, or what watching says.
+pub fn watch_oom(root: &Path, id: &str) -> Result<OomWatch, Failure> {
+    OomWatch::new(&cgroup(&running(root, id)?)?).step("watch cgroup of", id)
+}
+
+fn running(root: &Path, id: &str) -> Result<State, Failure> {
+    let state = State::load(root, id)?;
+    if state.status() == Status::Stopped {
+        return Err(text("update", id, "container not running"));
+    }
+    Ok(state)
+}
+
+fn cgroup(state: &State) -> Result<Cgroup, Failure> {
+    let without = || text("cgroup", &state.id, "the container has no cgroup of its own");
+    let path = state.cgroup.as_deref().ok_or_else(without)?;
+    let layout = Layout::detect().step("detect", "cgroups")?;
+    Cgroup::open(&layout, path).step("open cgroup", path)
+}
