@@ -34,6 +34,7 @@ const BASE: &[Package] = &[
 const TESTS: &[Package] = &[
     package("script", "bsdutils", "a terminal for interactive commands"),
     package("python3", "python3-venv", "runs Docker's Python SDK"),
+    package("skopeo", "skopeo", "moves images between registries and archives, to compare with"),
 ];
 
 /// For the virtual machine.

@@ -124,6 +124,7 @@ const fn verb<T: Verb>(name: &'static str) -> Entry {
 /// The commands that stand alone.
 pub(crate) static TOP: &[Entry] = &[
     verb::<container::attach::Attach>("attach"),
+    verb::<container::commit::Commit>("commit"),
     verb::<container::cp::Cp>("cp"),
     verb::<container::create::Create>("create"),
     verb::<container::diff::Diff>("diff"),
@@ -132,9 +133,11 @@ pub(crate) static TOP: &[Entry] = &[
     verb::<container::export::Export>("export"),
     verb::<image::history::History>("history"),
     verb::<image::ls::List>("images"),
+    verb::<image::load::Import>("import"),
     verb::<system::info::Info>("info"),
     verb::<system::inspect::Inspect>("inspect"),
     verb::<container::kill::Kill>("kill"),
+    verb::<image::load::Load>("load"),
     verb::<system::login::Login>("login"),
     verb::<system::login::Logout>("logout"),
     verb::<container::logs::Logs>("logs"),
@@ -148,6 +151,7 @@ pub(crate) static TOP: &[Entry] = &[
     verb::<container::rm::Remove>("rm"),
     verb::<image::rm::Remove>("rmi"),
     verb::<container::run::Run>("run"),
+    verb::<image::save::Save>("save"),
     verb::<container::start::Start>("start"),
     verb::<container::stats::Stats>("stats"),
     verb::<container::stop::Stop>("stop"),
@@ -170,6 +174,7 @@ pub(crate) static GROUPS: &[Group] = &[
 
 static CONTAINER: &[Entry] = &[
     verb::<container::attach::Attach>("attach"),
+    verb::<container::commit::Commit>("commit"),
     verb::<container::cp::Cp>("cp"),
     verb::<container::create::Create>("create"),
     verb::<container::diff::Diff>("diff"),
@@ -197,12 +202,15 @@ static CONTAINER: &[Entry] = &[
 
 static IMAGE: &[Entry] = &[
     verb::<image::history::History>("history"),
+    verb::<image::load::Import>("import"),
     verb::<image::inspect::Inspect>("inspect"),
+    verb::<image::load::Load>("load"),
     verb::<image::ls::List>("ls").or(&["list"]),
     verb::<image::prune::Prune>("prune"),
     verb::<image::pull::Pull>("pull"),
     verb::<image::push::Push>("push"),
     verb::<image::rm::Remove>("rm").or(&["remove"]),
+    verb::<image::save::Save>("save"),
     verb::<image::tag::Tag>("tag"),
 ];
 

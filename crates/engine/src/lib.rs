@@ -26,9 +26,10 @@ mod time;
 mod volume;
 
 pub use config::Config;
-pub use davit_image::{Progress, Pulled, RegistryAuth, TransferLimits};
+pub use container::streams::Chunks;
+pub use davit_image::{ImportOptions, LoadedImage, Progress, Pulled, RegistryAuth, TransferLimits};
 pub use engine::Engine;
 pub use options::{
-    AttachOptions, ClientStream, ListOptions, LogOptions, LogStream, PutArchiveOptions,
-    RemoveImageOptions, RemoveOptions, WaitCondition,
+    AttachOptions, ClientStream, CommitContainerOptions, ListOptions, LogOptions, LogStream,
+    PutArchiveOptions, RemoveImageOptions, RemoveOptions, WaitCondition,
 };

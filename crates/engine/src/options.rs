@@ -124,6 +124,23 @@ pub struct RemoveImageOptions {
     pub no_prune: bool,
 }
 
+/// `POST /commit`.
+#[derive(Debug, Clone, Default)]
+pub struct CommitContainerOptions {
+    /// Who made it.
+    pub author: String,
+    /// Free text.
+    pub comment: String,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    /// What the image is to run, instead of what the container runs.
+    pub config: Option<davit_api::container::Config>,
+    /// Stop the processes meanwhile.
+    pub pause: bool,
+    /// The image's name.
+    pub name: Option<davit_types::Reference>,
+}
+
 /// `PUT /containers/{id}/archive`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PutArchiveOptions {

@@ -5,6 +5,7 @@
 //! no layer waits for another and `lower` exists only in containers' directories.
 
 pub mod archive;
+mod bundle;
 pub mod config;
 pub mod image;
 mod layer;
@@ -15,6 +16,7 @@ mod registry;
 mod store;
 mod tree;
 
+pub use bundle::{CommitOptions, ImportOptions, LoadedImage, SavePlan};
 pub use config::{HealthConfig, ImageConfig, RunConfig};
 pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,

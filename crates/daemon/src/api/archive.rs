@@ -63,7 +63,7 @@ fn add_stat(headers: &mut HeaderMap, stat: &PathStat) {
 }
 
 /// The body's chunks, read as fast as they are taken.
-fn upload(mut body: Body) -> mpsc::Receiver<Result<Bytes>> {
+pub(crate) fn upload(mut body: Body) -> mpsc::Receiver<Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(UPLOAD_QUEUE);
     tokio::spawn(async move {
         while let Some(frame) = body.frame().await {

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use super::request::Request;
 use super::response::{Response, empty, json};
-use super::{compat, error, progress};
+use super::{bundles, compat, error, progress};
 
 /// Requests below `/images`. Names have slashes in them, hence the rest patterns.
 pub(crate) async fn route(request: Request, path: &[&str]) -> Result<Response> {
@@ -19,8 +19,11 @@ pub(crate) async fn route(request: Request, path: &[&str]) -> Result<Response> {
         (Method::POST, ["create"]) => pull(request).await,
         (Method::POST, ["prune"]) => prune(request).await,
         (Method::GET, ["search"]) => Err(unsupported("searching registries is not supported")),
-        (Method::POST, ["load"]) | (Method::GET, ["get"]) => {
-            Err(unsupported("image archives are not supported"))
+        (Method::POST, ["load"]) => bundles::load(request).await,
+        (Method::GET, ["get"]) => {
+            let names = request.query.all("names").flat_map(|names| names.split(','));
+            let names = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            bundles::save(request, names).await
         }
         (Method::DELETE, name) if !name.is_empty() => remove(request, &name.join("/")).await,
         (method, [name @ .., action]) if !name.is_empty() => {
@@ -43,7 +46,7 @@ async fn one(request: Request, method: Method, name: &str, action: &str) -> Resu
             Ok(empty(StatusCode::CREATED))
         }
         (Method::POST, "push") => push(request, name).await,
-        (Method::GET, "get") => Err(unsupported("image archives are not supported")),
+        (Method::GET, "get") => bundles::save(request, vec![name.to_owned()]).await,
         _ => Err(error::page_not_found()),
     }
 }
@@ -74,7 +77,7 @@ async fn prune(request: Request) -> Result<Response> {
 /// `POST /images/create`
 async fn pull(request: Request) -> Result<Response> {
     if request.query.non_empty("fromSrc").is_some() {
-        return Err(unsupported("importing images is not supported"));
+        return bundles::import(request).await;
     }
     let reference = pull_reference(request.query.get("fromImage"), request.query.get("tag"));
     let platform = request.query.non_empty("platform").map(str::to_owned);
@@ -104,13 +107,17 @@ async fn push(request: Request, name: &str) -> Result<Response> {
 
 /// The parameter `platform`: a JSON document, as newer endpoints take it, or `os/arch/variant`.
 fn platform(request: &Request) -> Result<Option<Platform>> {
-    let Some(text) = request.query.non_empty("platform") else { return Ok(None) };
+    request.query.non_empty("platform").map(parse_platform).transpose()
+}
+
+/// A platform as a JSON document or as text.
+pub(crate) fn parse_platform(text: &str) -> Result<Platform> {
     if !text.starts_with('{') {
-        return Platform::parse(text).map(Some);
+        return Platform::parse(text);
     }
     let document: davit_api::image::Platform = serde_json::from_str(text)
         .map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
-    Ok(Some(Platform::new(&document.os, &document.architecture, &document.variant)))
+    Ok(Platform::new(&document.os, &document.architecture, &document.variant))
 }
 
 /// `fromImage` and `tag`, where the tag may be a digest.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod attach;
+mod bundles;
 mod compat;
 mod containers;
 mod error;
@@ -85,6 +86,7 @@ async fn route(request: Request, path: &[&str]) -> Result<Response> {
         ["_ping" | "version" | "info" | "system" | "auth", ..] => {
             system::route(request, path).await
         }
+        ["commit"] if request.http.method() == http::Method::POST => bundles::commit(request).await,
         ["events"] => events::route(request),
         ["containers", rest @ ..] => containers::route(request, rest).await,
         ["exec", id, action] => exec::route(request, id, action).await,

@@ -30,9 +30,6 @@ pub(crate) fn route(request: &Request, path: &[&str]) -> Result<Response> {
         (&Method::POST, ["build", "prune"]) => {
             Ok(response::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0})))
         }
-        (&Method::POST, ["commit"]) => {
-            Err(Error::new(Kind::NotImplemented, "committing containers is not supported"))
-        }
         (&Method::GET, ["distribution", ..]) => {
             Err(Error::new(Kind::NotImplemented, "distribution inspect is not supported"))
         }

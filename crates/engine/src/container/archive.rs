@@ -3,7 +3,7 @@
 //! Works on running and stopped containers alike (see `root`). All look-ups are by file descriptor
 //! inside the container's root, so its links can't lead to the host.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,15 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::record::Snapshot;
 use super::root::{View, with_root};
+use super::streams::{CHUNK, Chunks, Receiver, Sender};
 use super::user;
 use crate::options::PutArchiveOptions;
 use crate::{Engine, error};
-
-/// A tar stream, chunk by chunk. An error is its last item.
-type Chunks = mpsc::Receiver<Result<Bytes>>;
-
-/// Size of the chunks that are sent, bytes.
-const CHUNK: usize = 64 * 1024;
 
 impl Engine {
     /// The facts of `X-Docker-Container-Path-Stat`.
@@ -95,7 +90,7 @@ impl Engine {
                 owner,
                 ..UnpackOptions::default()
             };
-            let reader = decompressed(Receiver { body, rest: Bytes::new() })?;
+            let reader = decompressed(Receiver::new(body))?;
             archive::unpack(reader, root, Path::new(&directory), options).map(drop)
         })
         .await?;
@@ -222,42 +217,6 @@ async fn first_failure(chunks: &mut Chunks) -> Error {
     match chunks.recv().await {
         Some(Err(error)) => error,
         _ => Error::internal("the archive ended before it began"),
-    }
-}
-
-/// The writing end of a stream of chunks.
-struct Sender(mpsc::Sender<Result<Bytes>>);
-
-impl Write for Sender {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let chunk = Bytes::copy_from_slice(data);
-        self.0.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The reading end of a stream of chunks.
-struct Receiver {
-    body: Chunks,
-    rest: Bytes,
-}
-
-impl Read for Receiver {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.body.blocking_recv() {
-                Some(Ok(chunk)) => self.rest = chunk,
-                Some(Err(error)) => return Err(io::Error::other(error)),
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.rest.len());
-        buffer[..length].copy_from_slice(&self.rest.split_to(length));
-        Ok(length)
     }
 }
 

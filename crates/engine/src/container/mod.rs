@@ -28,6 +28,7 @@ mod start;
 mod state;
 mod stats;
 mod stop;
+pub(crate) mod streams;
 mod supervise;
 mod top;
 mod update;

@@ -1,5 +1,6 @@
 //! Images: the store's answers in the API's form, and who uses an image.
 
+mod bundle;
 mod list;
 mod push;
 mod verbs;

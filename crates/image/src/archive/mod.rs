@@ -8,6 +8,6 @@ mod pack;
 mod stat;
 mod unpack;
 
-pub use pack::pack;
+pub use pack::{pack, pack_layer};
 pub use stat::{PathStat, stat};
 pub use unpack::{UnpackOptions, Unpacked, Whiteouts, unpack};

@@ -16,6 +16,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tar::{EntryType, Header};
 
+use super::Whiteouts;
+use crate::layer::is_opaque;
 use crate::tree::{self, Missing, Tree};
 
 const USTAR_NAME: usize = 100;
@@ -49,8 +51,28 @@ pub fn pack(root: BorrowedFd<'_>, path: &Path, rename_to: &str, out: impl Write)
         }
     };
     let stat = tree::stat(&parent, name).map_err(|error| not_found(error.into()))?;
-    let mut packer = Packer { builder: tar::Builder::new(out), links: HashMap::new() };
+    let mut packer = Packer {
+        builder: tar::Builder::new(out),
+        links: HashMap::new(),
+        whiteouts: Whiteouts::Keep,
+    };
     packer.node(parent.as_fd(), name, &stat, Path::new(rename_to))?;
+    packer.builder.into_inner().and_then(|mut out| out.flush()).context(|| "end archive")
+}
+
+/// Packs a container's own directory as a layer: overlayfs's marks become `.wh.` names.
+///
+/// # Errors
+/// A failing file system or writer.
+pub fn pack_layer(upper: BorrowedFd<'_>, out: impl Write) -> Result<()> {
+    let name = OsStr::new(".");
+    let stat = tree::stat(upper, name).context(|| "look up the layer")?;
+    let mut packer = Packer {
+        builder: tar::Builder::new(out),
+        links: HashMap::new(),
+        whiteouts: Whiteouts::Overlay,
+    };
+    packer.node(upper, name, &stat, Path::new(""))?;
     packer.builder.into_inner().and_then(|mut out| out.flush()).context(|| "end archive")
 }
 
@@ -58,6 +80,7 @@ struct Packer<W: Write> {
     builder: tar::Builder<W>,
     /// Files with several names, by device and inode, and the first name packed.
     links: HashMap<(u64, u64), PathBuf>,
+    whiteouts: Whiteouts,
 }
 
 impl<W: Write> Packer<W> {
@@ -75,6 +98,10 @@ impl<W: Write> Packer<W> {
         }
         if kind == FileType::Socket {
             return Ok(()); // tar has no sockets
+        }
+        if self.whiteouts == Whiteouts::Overlay && tree::is_whiteout(stat) {
+            let hidden = shown.file_name().unwrap_or_default().as_bytes();
+            return self.mark(shown, &[b".wh.", hidden].concat(), stat).context(place);
         }
         let several = stat.st_nlink > 1;
         let key = (stat.st_dev, stat.st_ino);
@@ -116,6 +143,11 @@ impl<W: Write> Packer<W> {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).context(place)?;
+        if self.whiteouts == Whiteouts::Overlay
+            && is_opaque(&tree::proc_path(fd.as_fd(), OsStr::new("."))).context(place)?
+        {
+            self.mark(&shown.join("x"), b".wh..wh..opq", stat).context(place)?;
+        }
         let shown = if shown == Path::new(".") { Path::new("") } else { shown };
         for child in tree::names(&fd).context(place)? {
             match tree::stat(&fd, &child) {
@@ -126,6 +158,14 @@ impl<W: Write> Packer<W> {
             }
         }
         Ok(())
+    }
+
+    /// An empty file with this name beside `shown`.
+    fn mark(&mut self, shown: &Path, name: &[u8], stat: &Stat) -> io::Result<()> {
+        let mut stat = *stat;
+        stat.st_mode = 0o100_600;
+        let shown = shown.with_file_name(OsStr::from_bytes(name));
+        self.head(EntryType::Regular, &shown, &stat, 0, b"", &[])
     }
 
     fn file(

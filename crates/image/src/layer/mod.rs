@@ -6,4 +6,4 @@ mod view;
 
 pub(crate) use changes::{changes, disk_size};
 pub(crate) use init::{init_layer_id, make_init_layer};
-pub(crate) use view::View;
+pub(crate) use view::{View, is_opaque};

@@ -89,7 +89,7 @@ fn is_whiteout(metadata: &fs::Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
 
-pub(super) fn is_opaque(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_opaque(path: &Path) -> io::Result<bool> {
     let mark = tree::xattr(path, OsStr::new("trusted.overlay.opaque"))?;
     Ok(mark.is_some_and(|mark| mark == b"y"))
 }

@@ -51,8 +51,43 @@ impl Downloads {
         }
     }
 
+    /// Takes a layer to unpack it without the network; waits for whoever is at it. `None` when it
+    /// is there. Blocks.
+    pub(crate) fn claim(&self, inner: &Arc<Inner>, layer: &LayerId) -> Option<Claim> {
+        loop {
+            let mut running = self.lock();
+            if inner.has_layer(layer) {
+                return None;
+            }
+            if !running.contains_key(layer) {
+                let (sender, _) = watch::channel(Stage::Waiting);
+                let sender = Arc::new(sender);
+                running.insert(layer.clone(), Arc::clone(&sender));
+                let inner = Arc::clone(inner);
+                return Some(Claim { inner, layer: layer.clone(), sender });
+            }
+            drop(running);
+            std::thread::sleep(SETTLE);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<LayerId, Arc<watch::Sender<Stage>>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to unpack a layer. Pulls that want it wait until this is dropped.
+pub(crate) struct Claim {
+    inner: Arc<Inner>,
+    layer: LayerId,
+    sender: Arc<watch::Sender<Stage>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.inner.downloads.lock().remove(&self.layer);
+        let is_here = self.inner.has_layer(&self.layer);
+        self.sender.send_replace(if is_here { Stage::Done } else { Stage::Cancelled });
     }
 }
 

@@ -182,7 +182,7 @@ impl Inner {
     }
 
     /// A manifest with all that belongs to it, if it is here.
-    fn manifest_here(&self, descriptor: &Descriptor) -> Option<(Vec<u8>, Manifest)> {
+    pub(crate) fn manifest_here(&self, descriptor: &Descriptor) -> Option<(Vec<u8>, Manifest)> {
         let bytes = self.blob(&descriptor.digest).ok()?;
         let (document, _) = Document::parse(&bytes, &descriptor.media_type).ok()?;
         let Document::Manifest(manifest) = document else { return None };

@@ -131,6 +131,25 @@ impl ImageStore {
 }
 
 impl Inner {
+    /// What a name given to `save` means: all tags of a repository, one tag, or an ID.
+    pub(crate) fn find_for_save(&self, name: &str) -> Result<Vec<(Descriptor, Option<Reference>)>> {
+        if let Ok(repository) = Reference::parse(name)
+            && repository.tag().is_none()
+            && repository.digest().is_none()
+        {
+            let all = self.tagged().into_iter();
+            let tags =
+                all.filter(|(tag, _)| tag.tag().is_some() && tag.name() == repository.name());
+            let found: Vec<_> = tags.map(|(tag, target)| (target, Some(tag))).collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        let (digest, tag) = self.find(name)?;
+        let descriptor = self.state().descriptor(&digest).ok_or_else(|| no_such_image(name))?;
+        Ok(vec![(descriptor, tag.as_deref().and_then(reference_of))])
+    }
+
     /// All names that are references, and what they point to.
     pub(crate) fn tagged(&self) -> Vec<(Reference, Descriptor)> {
         let state = self.state();
@@ -222,6 +241,10 @@ impl Inner {
     pub(super) fn put_tag(&self, name: &str, target: Descriptor) -> Result<()> {
         let previous = self.state().tags.get(name).map(|tag| tag.target.clone());
         let dangling = dangling_name(&target.digest);
+        if name == dangling {
+            let is_named = self.state().is_named(&target.digest);
+            return if is_named { Ok(()) } else { self.write_tag(name, target) };
+        }
         self.write_tag(name, target.clone())?;
         if let Some(previous) = previous
             && !self.state().is_named(&previous.digest)

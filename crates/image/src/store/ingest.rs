@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use davit_types::{Context as _, Digest, Result};
+use davit_types::{Context as _, Digest, Platform, Result};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -126,6 +126,51 @@ impl Inner {
             Ok(file)
         };
         open().context(|| format!("open {}", path.display()))
+    }
+
+    /// A directory for an archive that is being read.
+    pub(crate) fn make_scratch(&self) -> Result<PathBuf> {
+        let name = super::trash::random_name().context(|| "name a scratch directory")?;
+        let path = self.paths.scratch.join(name);
+        fs::create_dir(&path).context(|| format!("create {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Moves a file or directory to the trash.
+    pub(crate) fn discard(&self, path: &std::path::Path) -> Result<()> {
+        self.trash.discard(path)
+    }
+
+    /// Throws away what an earlier process was reading.
+    pub(super) fn empty_scratch(&self) -> Result<()> {
+        let place = || format!("read {}", self.paths.scratch.display());
+        for entry in fs::read_dir(&self.paths.scratch).context(place)? {
+            self.trash.discard(&entry.context(place)?.path())?;
+        }
+        Ok(())
+    }
+
+    /// A checked file becomes the blob, its record first.
+    pub(crate) fn take_blob(&self, blob: &Descriptor, file: &std::path::Path) -> Result<()> {
+        drop(self.open_partial(blob)?);
+        let partial = self.paths.partial(&blob.digest);
+        // Another image of the same archive may need the file again: a second name, no copy.
+        remove_file(&partial)?;
+        fs::hard_link(file, &partial).context(|| format!("link {}", file.display()))?;
+        self.finish_partial(&blob.digest)
+    }
+
+    /// The name of a target that has none.
+    pub(crate) fn dangling(&self, target: &Digest) -> String {
+        super::dangling_name(target)
+    }
+
+    /// The platform of a manifest of a target.
+    pub(crate) fn platform_of(&self, target: &Digest, manifest: &Digest) -> Option<Platform> {
+        let state = self.state();
+        let found =
+            state.images.get(target)?.iter().find(|image| image.manifest.digest == *manifest)?;
+        Some(found.config.platform())
     }
 
     /// All bytes are there and right: they become the blob.

@@ -7,6 +7,7 @@
 //!   image/partial/<hex>           the bytes of such a blob so far
 //!   image/tags/<hex>.json         one record per name: the name and what it points to
 //!   image/layers/<hex>.json       one record per layer, by diff id: short link, size, complete or not
+//!   image/load/                   archives being read, images being made; emptied at the next start
 //!   image/quarantine/             records that could not be read
 //!   overlay2/<diff id hex>/       a layer: diff/ and link
 //!   overlay2/<container id>/      a container: diff/ link lower work/ merged/
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
 struct Paths {
     blobs: PathBuf,
     partial: PathBuf,
+    scratch: PathBuf,
     layers: PathBuf,
     links: PathBuf,
 }
@@ -211,6 +213,7 @@ impl Paths {
         Self {
             blobs: data_root.join("image/blobs/sha256"),
             partial: data_root.join("image/partial"),
+            scratch: data_root.join("image/load"),
             links: layers.join("l"),
             layers,
         }

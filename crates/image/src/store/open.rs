@@ -34,7 +34,7 @@ impl ImageStore {
     /// As there.
     pub fn open_with(data_root: &Path, limits: TransferLimits) -> Result<Self> {
         let paths = Paths::new(data_root);
-        for directory in [&paths.blobs, &paths.partial, &paths.links] {
+        for directory in [&paths.blobs, &paths.partial, &paths.scratch, &paths.links] {
             fs::create_dir_all(directory).context(|| format!("create {}", directory.display()))?;
         }
         // Layers hold setuid programs and secrets: nobody but root may reach them from the host.
@@ -57,6 +57,7 @@ impl ImageStore {
         inner.load_tags()?;
         inner.load_containers()?;
         inner.load_ingests()?;
+        inner.empty_scratch()?;
         inner.collect()?;
         inner.sweep_links()?;
         Ok(Self { inner: Arc::new(inner) })

@@ -5,6 +5,7 @@
 
 mod archive;
 mod auth;
+mod bundle;
 mod pull;
 mod push;
 mod resume;

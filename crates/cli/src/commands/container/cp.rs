@@ -292,7 +292,7 @@ fn pack(local: &Path, entry: &str, is_directory: bool, out: impl Write) -> io::R
 }
 
 /// A request body that a thread of its own writes.
-fn streamed(
+pub(crate) fn streamed(
     write: impl FnOnce(io::BufWriter<ChannelWriter>) -> io::Result<()> + Send + 'static,
 ) -> Body {
     let (sender, receiver) = mpsc::channel(8);
@@ -311,7 +311,7 @@ fn streamed(
 }
 
 /// Hands what is written to the request's body.
-struct ChannelWriter(mpsc::Sender<io::Result<Frame<Bytes>>>);
+pub(crate) struct ChannelWriter(mpsc::Sender<io::Result<Frame<Bytes>>>);
 
 impl Write for ChannelWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

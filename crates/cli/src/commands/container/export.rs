@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use clap::Args;
 use http::Method;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
 use super::path;
 use crate::catalogue::{Arity, Verb};
@@ -36,31 +37,29 @@ impl Verb for Export {
             ));
         }
         let request = Request::new(Method::GET, path(&self.operands[0], "/export"), &Query::new());
-        let mut body = session.client.send(request).await?.into_body();
-        let mut out: Box<dyn std::io::Write> = match &self.output {
-            Some(path) => Box::new(
-                OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(|error| {
-                    Failure::new(format!(
-                        "failed to export container: open {path}: {}",
-                        go_io_error(&error)
-                    ))
-                })?,
-            ),
-            None => Box::new(std::io::stdout()),
-        };
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Failure::new(format!("export: {error}")))?;
-            if let Ok(data) = frame.into_data() {
-                out.write_all(&data)?;
-            }
-        }
-        out.flush()?;
-        Ok(0)
+        let body = session.client.send(request).await?.into_body();
+        download(body, self.output.as_deref(), "failed to export container").await
     }
+}
+
+/// Writes a body into a file, or to standard output.
+pub(crate) async fn download(mut body: Incoming, path: Option<&str>, failed: &str) -> Outcome {
+    let mut out: Box<dyn std::io::Write> = match path {
+        Some(path) => {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            Box::new(options.open(path).map_err(|error| {
+                Failure::new(format!("{failed}: open {path}: {}", go_io_error(&error)))
+            })?)
+        }
+        None => Box::new(std::io::stdout()),
+    };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::new(format!("{failed}: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            out.write_all(&data)?;
+        }
+    }
+    out.flush()?;
+    Ok(0)
 }

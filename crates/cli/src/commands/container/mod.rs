@@ -1,6 +1,7 @@
 //! `davit container ...`
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 mod conversation;
 mod copy_path;
 pub(crate) mod cp;
