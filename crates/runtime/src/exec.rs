@@ -8,12 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use davit_sys::cgroup::{Cgroup, Hierarchy, Layout};
-use davit_sys::clone::clone3;
+use davit_sys::clone::{Child, clone3};
 use davit_sys::{namespace, startsync};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
+use crate::hooks;
 use crate::init::{connect_stdio, hide_command_line, join_cgroups};
 use crate::labels;
 use crate::parent::{PidNamespace, died, kill_and_reap, open_unified, report, set_oom_score};
@@ -22,7 +23,7 @@ use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::request::{Created, ExecRequest, Launch, StartHandle, Stdio};
 use crate::rootfs::{self, Tree};
-use crate::seccomp::Filter;
+use crate::seccomp::{Agent, Filter};
 use crate::state::{State, Status};
 
 /// Makes a process in the namespaces and cgroup of a container. It is set up and waits for
@@ -45,7 +46,7 @@ pub fn exec(request: &ExecRequest<'_>) -> Result<Created, Failure> {
         target.descend(wanted)?;
     }
     let prefix = || "unable to start container process".to_owned();
-    start(request, &plan, &state.domain, filter.as_ref(), &target).wrap(prefix)
+    start(request, &plan, &state, filter.as_ref(), &target).wrap(prefix)
 }
 
 /// The container to be entered.
@@ -151,18 +152,19 @@ fn foreign_namespaces(pid: i32) -> Result<u64, Failure> {
 fn start(
     request: &ExecRequest<'_>,
     plan: &ProcessPlan,
-    domain: &Domain,
+    state: &State,
     filter: Option<&Filter>,
     target: &Target,
 ) -> Result<Created, Failure> {
     let files = target.join_files()?;
     let unified = open_unified(target.unified.as_deref())?;
+    let agent = Agent::connect(request.seccomp, filter)?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
     let guest = Guest {
         id: request.id,
         plan,
-        domain,
+        domain: &state.domain,
         channel: channel.as_fd(),
         stdio: &request.stdio,
         pidfd: target.pidfd.as_fd(),
@@ -186,15 +188,8 @@ fn start(
     };
     drop(channel);
     let starter = starter.expect("only the child lets go of it");
-    let ready =
-        set_oom_score(plan.oom_score_adj, child.pid).and_then(|()| {
-            match startsync::receive(starter.as_fd()).step("wait for", "process")? {
-                startsync::Message::Ready { console } => Ok(console),
-                startsync::Message::BeforePivot => Err(text("exec", "", "unexpected message")),
-                startsync::Message::Failed(failure) => Err(failure),
-                startsync::Message::Closed => Err(died(&child.pidfd, None, "the process")),
-            }
-        });
+    let ready = set_oom_score(plan.oom_score_adj, child.pid)
+        .and_then(|()| wait_ready(state, &starter, &child, agent.as_ref()));
     match ready {
         Ok(console_master) => Ok(Created {
             pid: child.pid,
@@ -205,6 +200,31 @@ fn start(
         Err(failure) => {
             kill_and_reap(&child.pidfd);
             Err(failure)
+        }
+    }
+}
+
+fn wait_ready(
+    state: &State,
+    starter: &OwnedFd,
+    child: &Child,
+    agent: Option<&Agent>,
+) -> Result<Option<OwnedFd>, Failure> {
+    loop {
+        match (startsync::receive(starter.as_fd()).step("wait for", "process")?, agent) {
+            (startsync::Message::Ready { console }, _) => return Ok(console),
+            (startsync::Message::Listener(number), Some(agent)) => {
+                let document = hooks::subject(state).document("running", Some(state.pid));
+                agent.hand_over(&child.pidfd, number, child.pid, &document)?;
+                startsync::proceed(starter.as_fd()).step("signal", "seccomp agent")?;
+            }
+            (startsync::Message::BeforePivot | startsync::Message::Listener(_), _) => {
+                return Err(text("exec", "", "unexpected message of the process"));
+            }
+            (startsync::Message::Failed(failure), _) => return Err(failure),
+            (startsync::Message::Closed, _) => {
+                return Err(died(&child.pidfd, None, "the process"));
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::failure::{Step, errno_text, text};
@@ -184,19 +184,26 @@ pub(crate) struct HookSurroundings<'a> {
 
 impl Subject<'_> {
     fn state(&self, kind: Kind, pid: i32) -> Vec<u8> {
+        let pid = (kind != Kind::Poststop).then_some(pid);
+        let state = self.document(kind.status(), pid);
+        serde_json::to_vec(&state).expect("a value has string keys only")
+    }
+
+    /// The specification's state of the container.
+    pub(crate) fn document(&self, status: &str, pid: Option<i32>) -> Value {
         let mut state = json!({
             "ociVersion": self.oci_version,
             "id": self.id,
-            "status": kind.status(),
+            "status": status,
             "bundle": self.bundle,
         });
-        if kind != Kind::Poststop {
+        if let Some(pid) = pid {
             state["pid"] = json!(pid);
         }
         if !self.annotations.is_empty() {
             state["annotations"] = json!(self.annotations);
         }
-        serde_json::to_vec(&state).expect("a value has string keys only")
+        state
     }
 }
 
@@ -212,7 +219,8 @@ pub fn poststop(state: &State) -> Vec<Failure> {
     state.hooks.run_all(Kind::Poststop, &subject(state), 0)
 }
 
-fn subject(state: &State) -> Subject<'_> {
+/// What is told of a container that was created before.
+pub(crate) fn subject(state: &State) -> Subject<'_> {
     Subject {
         oci_version: &state.oci_version,
         id: &state.id,

@@ -24,7 +24,7 @@ use crate::plan::{Host, IdMapping, Join, Plan};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::rootfs;
-use crate::seccomp::Filter;
+use crate::seccomp::{Agent, Filter};
 use crate::state::{self, Lock, State};
 
 /// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
@@ -107,6 +107,7 @@ fn build(
     let entries = open_namespaces(plan)?;
     let prepared = rootfs::prepare(plan)?;
     let runtime = RuntimeFile::own()?;
+    let agent = Agent::connect(plan.seccomp.as_ref(), filter)?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
     let directory = undo.directory.clone().expect("claimed before");
@@ -142,7 +143,7 @@ fn build(
     limit(plan, cgroup.as_ref())?;
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
     record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
-    let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref())?;
+    let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref(), agent.as_ref())?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
 
@@ -324,6 +325,7 @@ fn wait_ready(
     starter: &OwnedFd,
     child: &Child,
     cgroup: Option<&Cgroup>,
+    agent: Option<&Agent>,
 ) -> Result<Option<OwnedFd>, Failure> {
     loop {
         match startsync::receive(starter.as_fd()).step("wait for", "container init")? {
@@ -331,6 +333,12 @@ fn wait_ready(
             startsync::Message::BeforePivot => {
                 run_hooks(plan, child)?;
                 startsync::proceed(starter.as_fd()).step("signal", "hooks")?;
+            }
+            startsync::Message::Listener(number) => {
+                let agent = agent.expect("only a filter with an agent has a listener");
+                let state = plan.subject().document("creating", Some(child.pid));
+                agent.hand_over(&child.pidfd, number, child.pid, &state)?;
+                startsync::proceed(starter.as_fd()).step("signal", "seccomp agent")?;
             }
             startsync::Message::Failed(failure) => {
                 return Err(failure).wrap(|| "error during container init".to_owned());

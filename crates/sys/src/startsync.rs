@@ -27,6 +27,7 @@ use rustix::net::{
 const PROCEED: u8 = b'P';
 const READY: u8 = b'R';
 const BEFORE_PIVOT: u8 = b'B';
+const LISTENER: u8 = b'L';
 const START: u8 = b'S';
 const FAILED: u8 = b'F';
 
@@ -70,6 +71,9 @@ pub enum Message {
     },
     /// The namespaces and mounts are made; the child waits for [`proceed`].
     BeforePivot,
+    /// The child is under its system call filter and waits for [`proceed`]; its descriptor of this
+    /// number is the filter's listener.
+    Listener(i32),
     /// A step failed; the child is gone.
     Failed(Failure),
     /// The child's end is closed: its program runs, or it was killed.
@@ -126,6 +130,10 @@ pub fn receive(starter: BorrowedFd<'_>) -> io::Result<Message> {
         None => Ok(Message::Closed),
         Some((&READY, _)) => Ok(Message::Ready { console }),
         Some((&BEFORE_PIVOT, _)) => Ok(Message::BeforePivot),
+        Some((&LISTENER, number)) => match number.try_into() {
+            Ok(number) => Ok(Message::Listener(i32::from_le_bytes(number))),
+            Err(_) => Err(io::Error::other("start message of wrong length")),
+        },
         Some((&FAILED, record)) => Ok(Message::Failed(decode(record))),
         Some((other, _)) => Err(io::Error::other(format!("unknown start message {other}"))),
     }
@@ -139,7 +147,7 @@ pub fn outcome(starter: BorrowedFd<'_>) -> io::Result<Option<Failure>> {
     match receive(starter)? {
         Message::Closed => Ok(None),
         Message::Failed(failure) => Ok(Some(failure)),
-        Message::Ready { .. } | Message::BeforePivot => {
+        Message::Ready { .. } | Message::BeforePivot | Message::Listener(_) => {
             Err(io::Error::other("start message out of order: ready"))
         }
     }
@@ -171,6 +179,16 @@ pub fn outcome_of_pipe(pipe: BorrowedFd<'_>) -> io::Result<Option<Failure>> {
         Some((&FAILED, record)) => Ok(Some(decode(record))),
         Some((other, _)) => Err(io::Error::other(format!("unknown start message {other}"))),
     }
+}
+
+/// Child: tells that it is under its system call filter, whose listener is its descriptor `number`, and
+/// that it waits for [`proceed`]. Only a number is sent: of all calls, the filter has to allow `write`.
+///
+/// # Errors
+/// `EPIPE` when the starter is gone.
+pub fn listener(child: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    let [a, b, c, d] = number.to_le_bytes();
+    send(child, &[LISTENER, a, b, c, d])
 }
 
 /// Child: waits for [`proceed`]. False when the starter is gone.
@@ -227,14 +245,28 @@ fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
 }
 
 fn write(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
-    rustix::io::retry_on_intr(|| rustix::io::write(fd, data))?;
+    retry(|| rustix::io::write(fd, data))?;
     Ok(())
 }
 
 fn wait(fd: BorrowedFd<'_>, expected: u8) -> io::Result<bool> {
     let mut byte = [0];
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(fd.as_fd(), &mut byte))?;
+    let count = retry(|| rustix::io::read(fd.as_fd(), &mut byte))?;
     Ok(count == 1 && byte[0] == expected)
+}
+
+/// Repeats what a signal has interrupted, but not for ever: a system call filter may answer `EINTR`
+/// each time.
+fn retry<T>(mut call: impl FnMut() -> Result<T, rustix::io::Errno>) -> io::Result<T> {
+    const ATTEMPTS: u32 = 1000;
+    let mut result = call();
+    for _ in 0..ATTEMPTS {
+        if !matches!(result, Err(rustix::io::Errno::INTR)) {
+            break;
+        }
+        result = call();
+    }
+    Ok(result?)
 }
 
 fn encode(failure: &Failure) -> Vec<u8> {

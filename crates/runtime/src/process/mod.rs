@@ -72,7 +72,7 @@ pub(crate) fn become_program(
     // it comes last, so that a narrow profile need not allow our own calls.
     let early = around.filter.filter(|_| !plan.no_new_privileges);
     if let Some(filter) = early {
-        filter.install()?;
+        filter.install(around.channel)?;
     }
     change_user(plan)?;
     if !in_cwd {
@@ -86,12 +86,21 @@ pub(crate) fn become_program(
     }
     let program = lookup::find(&plan.args[0], plan.variable("PATH"))?;
     lookup::refuse_runtime(&program, around.runtime)?;
+    // Whoever knows the agent is there until the start only.
+    if let Some(filter) = late(plan, around).filter(|filter| filter.listens()) {
+        filter.install(around.channel)?;
+    }
     wait_for_release(around)?;
     let Err(failure) = execute(plan, around, &program, &env);
     if let Some(gate) = around.gate {
         gate.tell(&failure);
     }
     Err(failure)
+}
+
+/// The filter that needs no power to be installed.
+fn late<'a>(plan: &ProcessPlan, around: &Surroundings<'a>) -> Option<&'a Filter> {
+    around.filter.filter(|_| plan.no_new_privileges)
 }
 
 /// The last steps, when the word has come.
@@ -102,8 +111,8 @@ fn execute(
     env: &[CString],
 ) -> Result<Infallible, Failure> {
     (around.before)()?;
-    if let Some(filter) = around.filter.filter(|_| plan.no_new_privileges) {
-        filter.install()?;
+    if let Some(filter) = late(plan, around).filter(|filter| !filter.listens()) {
+        filter.install(around.channel)?;
     }
     let error = sys_process::execve(program, &plan.args, env);
     Err(diagnose::failure(program, &plan.args, env, &error))

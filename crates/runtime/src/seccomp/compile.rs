@@ -44,7 +44,7 @@ const MAX_LENGTH: usize = 4096;
 /// Why it can't be.
 pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<Instruction>, String> {
     let abis = abis(profile.architectures().as_deref())?;
-    let default = action(profile.default_action(), profile.default_errno_ret())?;
+    let default = action(profile.default_action(), profile.default_errno_ret(), "defaultErrnoRet")?;
     let section = |abi: Abi| -> Result<Option<Vec<Instruction>>, String> {
         abis.contains(&abi).then(|| Section::new(profile, abi, default)?.code()).transpose()
     };
@@ -68,6 +68,36 @@ pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<Instruction>, String
     Ok(program)
 }
 
+/// Without these no program gets started under the filter, nor would anybody hear why.
+const ESSENTIAL: [&str; 3] = ["execve", "read", "write"];
+
+/// Refuses a profile under which nothing could be started.
+///
+/// # Errors
+/// Which call it is that the profile refuses.
+pub(super) fn check(profile: &LinuxSeccomp) -> Result<(), String> {
+    let default = action(profile.default_action(), profile.default_errno_ret(), "defaultErrnoRet")?;
+    let section = Section::new(profile, Abi::X86_64, default)?;
+    ESSENTIAL.iter().try_for_each(|name| check_essential(&section, name))
+}
+
+/// Refuses a profile that refuses `name` whatever its arguments are.
+fn check_essential(section: &Section, name: &str) -> Result<(), String> {
+    const ACTION: u32 = 0xffff_0000;
+    let number = number(name, Abi::X86_64).expect("in the table");
+    let answer = match section.rules.get(&number) {
+        Some(rules) if !rules.conditional.is_empty() => return Ok(()),
+        Some(rules) => rules.always.unwrap_or(section.default),
+        None if section.rules.range(number..).next().is_none() => section.unknown,
+        None => section.default,
+    };
+    // Those that kill, trap, and answer with an error.
+    if answer & ACTION == KILL_PROCESS || answer & ACTION <= ERRNO {
+        return Err(format!("it refuses {name}, without which no program can be started"));
+    }
+    Ok(())
+}
+
 fn abis(architectures: Option<&[Arch]>) -> Result<Vec<Abi>, String> {
     let mut abis = vec![Abi::X86_64];
     for architecture in architectures.unwrap_or_default() {
@@ -81,10 +111,21 @@ fn abis(architectures: Option<&[Arch]>) -> Result<Vec<Abi>, String> {
     Ok(abis)
 }
 
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32, String> {
+fn action(action: LinuxSeccompAction, errno: Option<u32>, field: &str) -> Result<u32, String> {
     const EPERM: u32 = 1;
+    // Beyond, the kernel makes it this one.
+    const LAST_ERRNO: u32 = 4095;
     const DATA: u32 = 0xffff;
-    let data = errno.unwrap_or(EPERM) & DATA;
+    let most = match action {
+        LinuxSeccompAction::ScmpActErrno => LAST_ERRNO,
+        LinuxSeccompAction::ScmpActTrace => DATA,
+        _ if errno.is_some() => return Err(format!("{field} is not for action {action}")),
+        _ => 0,
+    };
+    let data = errno.unwrap_or(EPERM);
+    if errno.is_some_and(|errno| errno > most) {
+        return Err(format!("{field} {data} is out of range, the last is {most}"));
+    }
     Ok(match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => 0,
         LinuxSeccompAction::ScmpActKillProcess => KILL_PROCESS,
@@ -93,9 +134,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32, String>
         LinuxSeccompAction::ScmpActTrace => 0x7ff0_0000 | data,
         LinuxSeccompAction::ScmpActLog => 0x7ffc_0000,
         LinuxSeccompAction::ScmpActAllow => 0x7fff_0000,
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err("SCMP_ACT_NOTIFY is not supported by this runtime".to_owned());
-        }
+        LinuxSeccompAction::ScmpActNotify => 0x7fc0_0000,
     })
 }
 
@@ -123,7 +162,7 @@ impl Section {
         let mut rules: BTreeMap<u32, Rules> = BTreeMap::new();
         let mut newest = 0;
         for entry in profile.syscalls().iter().flatten() {
-            let result = action(entry.action(), entry.errno_ret())?;
+            let result = action(entry.action(), entry.errno_ret(), "errnoRet")?;
             for name in entry.names() {
                 let Some(number) = number(name, abi) else { continue };
                 newest = newest.max(number);

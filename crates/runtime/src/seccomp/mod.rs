@@ -4,61 +4,115 @@
 //! program takes well under one.
 
 mod compile;
+#[cfg(test)]
+mod interpret;
+mod listener;
 mod syscalls;
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use davit_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, Instruction, install};
-use davit_types::oci::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+use davit_sys::seccomp::{
+    FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV, Instruction, install,
+    install_with_listener,
+};
+use davit_sys::startsync;
+use davit_types::oci::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag};
 
 use crate::Failure;
 use crate::failure::{Step, text};
 
+pub(crate) use listener::Agent;
+
 /// Changes whenever the compiler or its tables do: what older versions kept is not used.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A program that is ready to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filter {
     program: Vec<Instruction>,
     flags: u32,
+    /// Somebody else decides on some of the calls.
+    listens: bool,
 }
 
 impl Filter {
     /// Compiles `profile`, or reads the program kept for it in `cache`.
     pub(crate) fn new(profile: &LinuxSeccomp, cache: Option<&Path>) -> Result<Self, Failure> {
-        if profile.listener_path().is_some() {
-            let message = "seccomp notification listeners are not supported by this runtime";
-            return Err(text("seccomp", "listenerPath", message));
-        }
-        let flags = flags(profile.flags().as_deref())?;
+        let listens = listens(profile)?;
+        let flags = flags(profile.flags().as_deref(), listens)?;
         let compiled = || {
-            let program = compile::compile(profile);
+            let program = compile::check(profile).and_then(|()| compile::compile(profile));
             program.map_err(|why| text("seccomp", "profile", format!("seccomp profile: {why}")))
         };
-        let Some(directory) = cache else { return Ok(Self { program: compiled()?, flags }) };
+        let Some(directory) = cache else {
+            return Ok(Self { program: compiled()?, flags, listens });
+        };
         let mut key = serde_json::to_vec(profile)
             .map_err(|error| text("seccomp", "profile", format!("seccomp profile: {error}")))?;
         key.push(VERSION);
         let path = directory.join(format!("{:016x}.bpf", fnv1a(&key)));
         if let Some(program) = fs::read(&path).ok().and_then(|kept| unpack(&kept, &key)) {
-            return Ok(Self { program, flags });
+            return Ok(Self { program, flags, listens });
         }
         let program = compiled()?;
         // What can't be kept is compiled again next time.
         let _ = keep(directory, &path, &pack(&key, &program));
-        Ok(Self { program, flags })
+        Ok(Self { program, flags, listens })
     }
 
-    /// Puts the calling process under the filter.
-    pub(crate) fn install(&self) -> Result<(), Failure> {
-        install(&self.program, self.flags).step("install", "seccomp filter")
+    /// Whether somebody else decides on some of the calls, and has to be told before the program runs.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// Puts the calling process under the filter. With a listener, its end goes to whoever is at the
+    /// other end of `channel`.
+    pub(crate) fn install(&self, channel: BorrowedFd<'_>) -> Result<(), Failure> {
+        if !self.listens {
+            return install(&self.program, self.flags).step("install", "seccomp filter");
+        }
+        let listener = install_with_listener(&self.program, self.flags)
+            .step("install", "seccomp filter with a listener")?;
+        startsync::listener(channel, listener.as_raw_fd()).step("send", "seccomp listener")?;
+        if startsync::wait_proceed(channel).step("wait for", "seccomp agent")? {
+            return Ok(());
+        }
+        // Given up by the starter: nobody is left to tell.
+        davit_sys::process::exit_now(0)
     }
 }
 
-fn flags(list: Option<&[LinuxSeccompFilterFlag]>) -> Result<u32, Failure> {
+/// Whether the profile has calls for somebody else to decide on, who has to be reachable then.
+fn listens(profile: &LinuxSeccomp) -> Result<bool, Failure> {
+    const NOTIFY: LinuxSeccompAction = LinuxSeccompAction::ScmpActNotify;
+    let bad = |what: &str| Err(text("seccomp", "SCMP_ACT_NOTIFY", what));
+    if profile.default_action() == NOTIFY {
+        return bad("SCMP_ACT_NOTIFY cannot be used as default action");
+    }
+    let rules = profile.syscalls().iter().flatten();
+    let mut rules = rules.filter(|rule| rule.action() == NOTIFY).peekable();
+    let path = profile.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+    let metadata = profile.listener_metadata().as_ref().is_some_and(|text| !text.is_empty());
+    if metadata && path.is_none() {
+        return bad("seccomp listenerMetadata is set without listenerPath");
+    }
+    if rules.peek().is_none() {
+        return Ok(false);
+    }
+    if path.is_none() {
+        return bad("SCMP_ACT_NOTIFY needs the listenerPath of an agent");
+    }
+    // It is with this call that the agent gets to know of the listener.
+    if rules.any(|rule| rule.names().iter().any(|name| name == "write")) {
+        return bad("SCMP_ACT_NOTIFY cannot be used for the write syscall");
+    }
+    Ok(true)
+}
+
+fn flags(list: Option<&[LinuxSeccompFilterFlag]>, listens: bool) -> Result<u32, Failure> {
     // A filter shouldn't cost the protection's slow-down that nobody asked for.
     let Some(list) = list else { return Ok(FLAG_SPEC_ALLOW) };
     list.iter().try_fold(0, |flags, flag| {
@@ -67,8 +121,12 @@ fn flags(list: Option<&[LinuxSeccompFilterFlag]>) -> Result<u32, Failure> {
                 LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
                 LinuxSeccompFilterFlag::SeccompFilterFlagTsync => FLAG_TSYNC,
                 LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
+                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if listens => {
+                    FLAG_WAIT_KILLABLE_RECV
+                }
                 LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-                    let message = "seccomp flag WAIT_KILLABLE_RECV needs a listener";
+                    let message =
+                        "seccomp flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs SCMP_ACT_NOTIFY";
                     return Err(text("seccomp", "flags", message));
                 }
             })
@@ -128,7 +186,7 @@ mod tests {
     fn a_kept_program_is_the_compiled_one_and_a_damaged_one_is_not_used() {
         let profile: LinuxSeccomp = serde_json::from_value(json!({
             "defaultAction": "SCMP_ACT_ERRNO",
-            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}],
+            "syscalls": [{"names": ["execve", "read", "write"], "action": "SCMP_ACT_ALLOW"}],
         }))
         .expect("a profile");
         let directory = std::env::temp_dir().join(format!("davit-seccomp-{}", std::process::id()));
@@ -144,5 +202,75 @@ mod tests {
         assert_eq!(Filter::new(&profile, Some(&directory)).expect("a filter"), fresh);
         assert_eq!(fs::read(&path).expect("readable"), kept, "repaired");
         fs::remove_dir_all(&directory).expect("removable");
+    }
+
+    #[test]
+    fn profiles_that_can_not_work_are_refused_with_the_reason() {
+        let essential = json!({"names": ["execve", "read", "write"], "action": "SCMP_ACT_ALLOW"});
+        let notify = |name: &str| json!({"names": [name], "action": "SCMP_ACT_NOTIFY"});
+        let cases = [
+            (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "cannot be used as default action"),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [notify("mkdir")]}),
+                "needs the listenerPath",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s", "syscalls": [notify("write")]}),
+                "cannot be used for the write syscall",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+                "without listenerPath",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}),
+                "needs SCMP_ACT_NOTIFY",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
+                "out of range, the last is 4095",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}),
+                "is not for action SCMP_ACT_ALLOW",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536}]}),
+                "out of range, the last is 65535",
+            ),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_KILL", "errnoRet": 1}]}),
+                "errnoRet is not for action SCMP_ACT_KILL",
+            ),
+            (json!({"defaultAction": "SCMP_ACT_ERRNO"}), "it refuses execve"),
+            (
+                json!({"defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [essential, {"names": ["read"], "action": "SCMP_ACT_KILL"}]}),
+                "it refuses read",
+            ),
+        ];
+        for (profile, expected) in cases {
+            let profile: LinuxSeccomp = serde_json::from_value(profile).expect("a profile");
+            let failure = Filter::new(&profile, None).expect_err(expected);
+            assert!(failure.message.contains(expected), "{failure}");
+        }
+    }
+
+    #[test]
+    fn flags_are_the_kernels() {
+        let profile = |flags: serde_json::Value| -> LinuxSeccomp {
+            serde_json::from_value(json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "listenerPath": "/s",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+            }))
+            .expect("a profile")
+        };
+        let all = ["LOG", "TSYNC", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"];
+        let all = all.map(|flag| format!("SECCOMP_FILTER_FLAG_{flag}"));
+        let filter = Filter::new(&profile(json!(all)), None).expect("a filter");
+        assert_eq!((filter.flags, filter.listens()), (1 | 2 | 4 | 32, true));
+        assert_eq!(Filter::new(&profile(json!([])), None).expect("a filter").flags, 0);
     }
 }

@@ -8,3 +8,4 @@ mod hooks;
 mod mounts;
 mod namespaces;
 mod process;
+mod seccomp;

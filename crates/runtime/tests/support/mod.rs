@@ -176,8 +176,12 @@ impl Bundle {
     }
 
     pub(crate) fn exec(&self, process: Value, stdio: Stdio) -> Result<Created, Failure> {
+        davit_runtime::exec(&self.exec_request(process, stdio))
+    }
+
+    pub(crate) fn exec_request(&self, process: Value, stdio: Stdio) -> ExecRequest<'_> {
         let process: Process = serde_json::from_value(process).expect("a process");
-        davit_runtime::exec(&ExecRequest {
+        ExecRequest {
             id: "c1",
             root: &self.root,
             process,
@@ -187,7 +191,7 @@ impl Bundle {
             cgroups: &[],
             ignore_paused: false,
             launch: davit_runtime::Launch::default(),
-        })
+        }
     }
 
     /// Creates, starts and waits for a container, and deletes it.
