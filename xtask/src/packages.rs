@@ -19,6 +19,16 @@ const fn package(program: &'static str, package: &'static str, reason: &'static 
     Package { program, package, reason }
 }
 
+impl Package {
+    /// Whether its program, or library, is.
+    fn is_there(&self) -> bool {
+        if self.program.contains(".so.") {
+            return paths::has_library(self.program);
+        }
+        paths::program(self.program).is_some()
+    }
+}
+
 /// For both demo and tests.
 const BASE: &[Package] = &[
     package("busybox", "busybox-static", "the busybox image"),
@@ -55,6 +65,18 @@ const DOCKER_CLI: Package =
 const DOCKER_CLI_OLDER: Package =
     package("docker", "docker.io", "Docker's own command line, to test compatibility");
 
+/// Unpacked for the tests that run others' engines with our runtime, and their runtime with our engine.
+const ENGINES: &[Package] = &[
+    package("runc", "runc", "the runtime that ours is compared with"),
+    package("ctr", "containerd", "runs containers with our runtime"),
+    package("dockerd", "docker.io", "runs containers with our runtime"),
+    package("podman", "podman", "runs containers with our runtime"),
+    package("conmon", "conmon", "stays beside Podman's containers"),
+    package("libgpgme.so.11", "libgpgme11", "a library of Podman's"),
+    package("libassuan.so.0", "libassuan0", "a library of Podman's"),
+    package("libsubid.so.4", "libsubid4", "a library of Podman's"),
+];
+
 /// Installs what the demo needs.
 pub(crate) fn for_demo() -> Result<()> {
     install(BASE.iter())?;
@@ -69,7 +91,8 @@ pub(crate) fn for_tests() -> Result<()> {
     show.args(["show", DOCKER_CLI.package]);
     // Newer releases have the command line in a package of its own.
     let split = output(show).is_ok_and(|text| text.contains("Package:"));
-    unpack(if split { &DOCKER_CLI } else { &DOCKER_CLI_OLDER })
+    unpack(if split { &DOCKER_CLI } else { &DOCKER_CLI_OLDER })?;
+    ENGINES.iter().try_for_each(unpack)
 }
 
 /// Installs what the virtual machine needs besides.
@@ -79,9 +102,9 @@ pub(crate) fn for_vm() -> Result<()> {
 
 /// The program names that are needed by the tests and not there.
 pub(crate) fn missing_for_tests() -> Vec<&'static str> {
-    let all = BASE.iter().chain(TESTS).chain([&REGISTRY, &DOCKER_CLI]);
-    let names = all.map(|package| package.program);
-    names.filter(|name| paths::program(name).is_none()).collect()
+    let all = BASE.iter().chain(TESTS).chain([&REGISTRY, &DOCKER_CLI]).chain(ENGINES);
+    let names = all.filter(|package| !package.is_there()).map(|package| package.program);
+    names.collect()
 }
 
 fn install<'a>(wanted: impl Iterator<Item = &'a Package>) -> Result<()> {
@@ -100,10 +123,11 @@ fn install<'a>(wanted: impl Iterator<Item = &'a Package>) -> Result<()> {
 }
 
 /// Downloads the package and unpacks it below [`paths::unpacked_packages`].
-fn unpack(Package { program, package, reason }: &Package) -> Result<()> {
-    if paths::program(program).is_some() {
+fn unpack(wanted: &Package) -> Result<()> {
+    if wanted.is_there() {
         return Ok(());
     }
+    let Package { program, package, reason } = wanted;
     let dir = paths::unpacked_packages().join(package);
     say(&format!("Unpacking {package} for `{program}` into {}: {reason}", dir.display()));
     fs::create_dir_all(&dir)?;
@@ -117,7 +141,7 @@ fn unpack(Package { program, package, reason }: &Package) -> Result<()> {
     let mut extract = Command::new("dpkg-deb");
     extract.arg("--extract").arg(&archive).arg(&dir);
     succeed(extract)?;
-    ensure!(paths::program(program).is_some(), "{} holds no {program}", archive.display());
+    ensure!(wanted.is_there(), "{} holds no {program}", archive.display());
     Ok(())
 }
 

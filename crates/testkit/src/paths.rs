@@ -51,9 +51,29 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let packages = std::fs::read_dir(unpacked_packages()).into_iter().flatten().flatten();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
-        .chain(packages.map(|package| package.path().join("usr/bin")))
+        .chain(packages.flat_map(|package| {
+            ["usr/bin", "usr/sbin"].map(|directory| package.path().join(directory))
+        }))
         .map(|dir| dir.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// Where the libraries of unpacked packages are, for `LD_LIBRARY_PATH`.
+pub fn unpacked_libraries() -> Vec<PathBuf> {
+    let packages = std::fs::read_dir(unpacked_packages()).into_iter().flatten().flatten();
+    packages
+        .flat_map(|package| {
+            ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|dir| package.path().join(dir))
+        })
+        .filter(|directory| directory.is_dir())
+        .collect()
+}
+
+/// Whether a shared library is installed or unpacked.
+pub fn has_library(name: &str) -> bool {
+    let installed =
+        ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64"].map(PathBuf::from);
+    installed.into_iter().chain(unpacked_libraries()).any(|directory| directory.join(name).exists())
 }
 
 /// [`program`], or its bare name, whose absence is then the error of running it.

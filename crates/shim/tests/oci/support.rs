@@ -183,14 +183,19 @@ impl Lab {
                 found.push(format!("state {name}"));
             }
         }
+        found.extend(self.cgroups_left());
         let mounts = fs::read_to_string(self.sandbox.proc_dir().join("1/mountinfo"))?;
         let top = self.sandbox.dir().to_string_lossy().into_owned();
         found.extend(mounts.lines().filter(|line| line.contains(&top)).map(str::to_owned));
+        Ok(found)
+    }
+
+    /// Cgroups of containers.
+    pub(crate) fn cgroups_left(&self) -> Vec<String> {
         let parent = self.sandbox.cgroup_parent();
         let below = format!(":{parent}/");
         let cgroups = davit_testkit::cgroup::directories(parent);
-        found.extend(cgroups.into_iter().filter(|path| path.contains(&below)));
-        Ok(found)
+        cgroups.into_iter().filter(|path| path.contains(&below)).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use davit_monitor::client::Connection;
 use davit_monitor::protocol::{Attach, Event, Request};
 use davit_monitor::task::Exit;
 use davit_sys::fdpass;
-use davit_testkit::{Need, Sandbox, met, rootfs, wait};
+use davit_testkit::{Need, Sandbox, met, paths, rootfs, wait};
 use rustix::net::sockopt::Timeout;
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ impl Host {
         merge(&mut settings, &container.log);
         let task = json!({
             "id": id, "kind": "container", "runtime_root": top.join("runtime"),
-            "runtime": container.runtime,
+            "runtime": container.runtime.map(paths::program_or_name),
             "rootfs": {
                 "layers": top.join("overlay2"), "lower": ["l/BASE"], "upper": layer.join("diff"),
                 "work": layer.join("work"), "merged": merged,
@@ -139,7 +139,7 @@ impl Host {
         fs::write(dir.join("process.json"), process(&container).to_string())?;
         let task = json!({
             "id": running.id, "kind": "exec", "runtime_root": self.sandbox.dir().join("runtime"),
-            "runtime": container.runtime, "rootfs": null, "user": "user", "groups": ["extra"],
+            "runtime": container.runtime.map(paths::program_or_name), "rootfs": null, "user": "user", "groups": ["extra"],
             "terminal": false, "stdin": stdin, "log": null,
         });
         fs::write(dir.join("task.json"), task.to_string())?;
