@@ -20,6 +20,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "dev",
     "diratime",
     "exec",
+    "idmap",
     "loud",
     "noatime",
     "noauto",
@@ -41,10 +42,13 @@ const MOUNT_OPTIONS: &[&str] = &[
     "relatime",
     "remount",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
     "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
     "rnosuid",
     "rnosymfollow",
     "ro",
@@ -65,7 +69,15 @@ const MOUNT_OPTIONS: &[&str] = &[
     "strictatime",
     "suid",
     "symfollow",
+    "tmpcopyup",
     "unbindable",
+];
+
+const SECCOMP_FLAGS: &[&str] = &[
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
 ];
 
 const CAPABILITIES: &[Capability] = &[
@@ -132,19 +144,31 @@ fn features() -> Value {
                 "enabled": true,
                 "actions": [
                     "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
+                    "SCMP_ACT_TRAP",
                 ],
                 "operators": [
                     "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
                 ],
+                "knownFlags": SECCOMP_FLAGS,
+                "supportedFlags": SECCOMP_FLAGS,
                 "archs": ["SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
             },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": {"enabled": false},
+            "memoryPolicy": {
+                "modes": [
+                    "MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED",
+                    "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE",
+                ],
+                "flags": [
+                    "MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES",
+                ],
+            },
         },
         "annotations": {
             "org.davit.version": env!("CARGO_PKG_VERSION"),
@@ -154,12 +178,115 @@ fn features() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use davit_types::oci::runtime::Features;
+    use davit_runtime::plan::{Host, MountKind, Plan};
+    use davit_sys::cgroup::Layout;
+    use davit_types::oci::runtime::{Features, Spec};
+
+    fn plan(change: impl FnOnce(&mut Value)) -> std::result::Result<Plan, String> {
+        let mut spec = json!({
+            "ociVersion": SPEC_VERSION, "root": {"path": "r"},
+            "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"]},
+            "linux": {"namespaces": [{"type": "mount"}]},
+        });
+        change(&mut spec);
+        let spec: Spec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
+        let host = Host { cgroups: Layout::V2("/sys/fs/cgroup".into()), time_namespaces: true };
+        Plan::new("c", Path::new("/b"), &spec, &host).map_err(|failure| failure.message)
+    }
 
     #[test]
     fn the_document_is_the_specifications() {
         let features: Features = serde_json::from_value(features()).expect("as specified");
         assert_eq!(features.oci_version_max(), SPEC_VERSION);
+    }
+
+    /// An option that the runtime doesn't know goes to the file system.
+    #[test]
+    fn mount_options_are_those_of_the_plan() {
+        const OTHERS: &[&str] = &[
+            "acl",
+            "dirsync",
+            "iversion",
+            "lazytime",
+            "mand",
+            "noacl",
+            "nolazytime",
+            "sync",
+            "size=1",
+            "rlazytime",
+            "copyup",
+            "nosuch",
+        ];
+        for option in MOUNT_OPTIONS.iter().chain(OTHERS) {
+            let plan = plan(|spec| {
+                spec["mounts"] = json!([{
+                    "destination": "/m", "type": "tmpfs", "source": "/s", "options": [option],
+                }]);
+            });
+            let known = match &plan {
+                Ok(plan) => match &plan.mounts[0].kind {
+                    MountKind::Filesystem { parameters, .. } => parameters.is_empty(),
+                    _ => true,
+                },
+                // Known, and not to be had for this mount.
+                Err(message) => !message.contains("not supported"),
+            };
+            assert_eq!(known, MOUNT_OPTIONS.contains(option), "{option}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_claimed_is_refused() {
+        let claims = features();
+        let cases = [
+            ("/linux/intelRdt/enabled", "intelRdt", json!({"closID": "c"})),
+            ("/linux/netDevices/enabled", "netDevices", json!({"eth0": {"name": "x"}})),
+        ];
+        for (claim, field, value) in cases {
+            let planned = plan(|spec| spec["linux"][field] = value);
+            let refused = planned.is_err_and(|message| message.contains("not supported"));
+            assert_eq!(claims.pointer(claim), Some(&json!(!refused)), "{field}");
+        }
+    }
+
+    #[test]
+    fn every_namespace_and_memory_policy_that_is_claimed_can_be_planned() {
+        let claims = features();
+        let list = |pointer: &str| claims.pointer(pointer).and_then(Value::as_array).cloned();
+        for kind in list("/linux/namespaces").expect("a list") {
+            let made = plan(|spec| {
+                let linux = &mut spec["linux"];
+                linux["namespaces"] = json!([{"type": "mount"}]);
+                if kind != "mount" {
+                    linux["namespaces"].as_array_mut().expect("a list").push(json!({"type": kind}));
+                }
+                let ids = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+                linux["uidMappings"] = ids.clone();
+                linux["gidMappings"] = ids;
+            });
+            made.unwrap_or_else(|message| panic!("{kind}: {message}"));
+        }
+        for mode in list("/linux/memoryPolicy/modes").expect("a list") {
+            let with = |nodes: Option<&str>| {
+                plan(|spec| {
+                    spec["linux"]["memoryPolicy"] = json!({"mode": mode});
+                    if let Some(nodes) = nodes {
+                        spec["linux"]["memoryPolicy"]["nodes"] = json!(nodes);
+                    }
+                })
+            };
+            assert!(with(None).is_ok() || with(Some("0")).is_ok(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_the_kernels() {
+        let mut names: Vec<String> = CAPABILITIES.iter().map(ToString::to_string).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 41);
     }
 }
