@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use davit_types::oci::runtime::{Process, Spec};
+use davit_types::oci::runtime::{BoxBuilder, Process, Spec};
 use davit_types::{Context, Error, Result};
 use serde_json::Value;
 
@@ -54,6 +54,17 @@ pub(crate) fn add_variables(process: &mut Process, more: impl IntoIterator<Item 
     let mut env = process.env().clone().unwrap_or_default();
     env.extend(more);
     process.set_env(Some(env));
+}
+
+/// Gives a terminal that is to be shown on ours its size from the beginning.
+pub(crate) fn size_terminal(process: &mut Process) {
+    if !process.terminal().unwrap_or(false) || process.console_size().is_some() {
+        return;
+    }
+    // Standard input that is no terminal has no size.
+    let Ok(own) = rustix::termios::tcgetwinsize(rustix::stdio::stdin()) else { return };
+    let size = BoxBuilder::default().height(own.ws_row).width(own.ws_col).build();
+    process.set_console_size(size.ok());
 }
 
 /// Capabilities that are newer than this program can't be given; as with runc, that is only said.

@@ -40,6 +40,9 @@ pub(crate) fn create(
     let process = spec.process().as_ref();
     let terminal = process.and_then(|process| process.terminal()).unwrap_or(false);
     args.handles.check_terminal(terminal, detached)?;
+    if let Some(process) = spec.process_mut().as_mut().filter(|_| !detached) {
+        bundle::size_terminal(process);
+    }
     notify::prepare(host, id, &mut spec)?;
     let created = davit_runtime::create(&CreateRequest {
         id,

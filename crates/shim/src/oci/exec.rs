@@ -76,7 +76,10 @@ pub(crate) fn run(host: &Host<'_>, args: &Args) -> Result<u8> {
 fn execute(host: &Host<'_>, args: &Args) -> Result<u8> {
     let state = State::load(&host.root, &args.id).map_err(failed)?;
     let config = bundle::read(&state.bundle)?;
-    let process = process(host, args, &config)?;
+    let mut process = process(host, args, &config)?;
+    if !args.detach {
+        bundle::size_terminal(&mut process);
+    }
     let terminal = process.terminal().unwrap_or(false);
     args.handles.check_terminal(terminal, args.detach)?;
     let seccomp = config.pointer("/linux/seccomp").filter(|seccomp| !seccomp.is_null());
