@@ -14,6 +14,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use davit_sys::{namespace, process as sys_process, startsync};
+use rustix::process::DumpableBehavior;
 use rustix::thread::{Gid, Uid};
 
 use crate::Failure;
@@ -46,6 +47,10 @@ pub(crate) struct Init<'a> {
     pub(crate) channel: BorrowedFd<'a>,
     pub(crate) stdio: &'a Stdio,
     pub(crate) entries: &'a [Entry],
+    /// They were entered before this process was made.
+    pub(crate) staged: bool,
+    /// The runtime is an ordinary user's.
+    pub(crate) rootless: bool,
     /// Sources of mounts that were made before, in the order of the plan's.
     pub(crate) prepared: &'a [Option<OwnedFd>],
     pub(crate) cgroup_files: &'a [File],
@@ -58,12 +63,16 @@ pub(crate) struct Init<'a> {
 impl Init<'_> {
     /// Runs all steps. Only returns on failure.
     pub(crate) fn run(&self) -> Result<Infallible, Failure> {
-        process::hide()?;
+        // An ordinary user can't write the id maps of a process that is hidden.
+        if !self.rootless {
+            process::hide()?;
+        }
         hide_command_line()?;
         join_cgroups(self.cgroup_files).at("cgroup")?;
         self.enter_namespaces().at("namespaces")?;
         self.become_mapped_root().at("namespaces")?;
         self.set_time_offsets().at("namespaces")?;
+        process::hide()?;
         rustix::process::setsid().step("setsid", "")?;
         self.set_names().at("namespaces")?;
         self.bring_loopback_up().at("namespaces")?;
@@ -95,7 +104,8 @@ impl Init<'_> {
     }
 
     fn enter_namespaces(&self) -> Result<(), Failure> {
-        for entry in self.entries.iter().filter(|entry| entry.kind != namespace::PID) {
+        let entries = self.entries.iter().filter(|entry| entry.kind != namespace::PID);
+        for entry in entries.filter(|_| !self.staged) {
             namespace::setns(entry.file.as_fd(), entry.kind)
                 .step("join namespace", &entry.name)
                 .hint(&[libc::EINVAL], || "it is no namespace of the kind asked for".to_owned())?;
@@ -106,15 +116,16 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// In a new user namespace: waits for its id maps and becomes its root.
+    /// In a user namespace: becomes its root, once a new one has its id maps.
     fn become_mapped_root(&self) -> Result<(), Failure> {
-        if self.plan.namespaces.new & namespace::USER == 0 {
+        if !self.plan.namespaces.has(namespace::USER) {
             return Ok(());
         }
-        if !startsync::wait_proceed(self.channel).step("wait for", "id maps")? {
+        let is_new = self.plan.namespaces.new & namespace::USER != 0;
+        if is_new && !startsync::wait_proceed(self.channel).step("wait for", "id maps")? {
             sys_process::exit_now(0);
         }
-        rustix::thread::set_thread_groups(&[]).step("setgroups", "in the user namespace")?;
+        process::leave_groups().step("setgroups", "in the user namespace")?;
         let (uid, gid) = (Uid::ROOT, Gid::ROOT);
         rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", "0")?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", "0")
@@ -126,6 +137,9 @@ impl Init<'_> {
         const CHILDREN: &str = "/proc/self/ns/time_for_children";
         let Some(offsets) = &self.plan.time_offsets else { return Ok(()) };
         namespace::unshare(namespace::TIME).step("unshare", "time namespace")?;
+        // The file belongs to the host's root as long as the process is hidden.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .step("show", "process")?;
         Procfs::open()?.write(OFFSETS, offsets.as_bytes()).step("write", OFFSETS)?;
         let made = File::open(CHILDREN).step("open", CHILDREN)?;
         namespace::setns(made.as_fd(), namespace::TIME).step("join", "time namespace")

@@ -18,13 +18,15 @@ use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::gate::Gate;
 use crate::hooks::{HookSurroundings, Kind};
+use crate::idmap;
 use crate::init::{Entry, Init};
 use crate::labels;
-use crate::plan::{Host, IdMapping, Join, Plan};
+use crate::plan::{Host, Join, Plan};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::rootfs;
 use crate::seccomp::{Agent, Filter};
+use crate::stage;
 use crate::state::{self, Lock, State};
 
 /// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
@@ -117,6 +119,8 @@ fn build(
         channel: channel.as_fd(),
         stdio: &request.stdio,
         entries: &entries,
+        staged: stage::is_needed(&plan.namespaces),
+        rootless: !rustix::process::geteuid().is_root(),
         prepared: &prepared,
         cgroup_files: files.as_deref().unwrap_or_default(),
         filter,
@@ -124,18 +128,19 @@ fn build(
         gate: gate.as_ref(),
         launch: request.launch,
     };
-    let pid_namespace = entries.iter().find(|entry| entry.kind == namespace::PID);
-    let child = {
-        let _inside = pid_namespace.map(PidNamespace::enter).transpose()?;
-        clone3(plan.namespaces.new, unified.as_ref().map(OwnedFd::as_fd), || {
-            // The child's copy would keep the channel open when the starter is gone.
-            starter = None;
-            report(init.channel, init.run())
-        })
-        .step("clone", "container process")?
+    let cloned = if stage::is_needed(&plan.namespaces) {
+        stage::clone(&init, unified.as_ref(), &mut starter)
+    } else {
+        clone(&init, unified.as_ref(), &mut starter)
+    };
+    drop(channel);
+    let told = starter.as_ref().expect("only the child lets go of it");
+    let child = match cloned {
+        // What the process in between had to say tells more than that it is gone.
+        Err(failure) => return Err(first_word(told).unwrap_or(failure)),
+        Ok(child) => child,
     };
     undo.child = Some(child.pidfd.try_clone().step("copy", "pidfd")?);
-    drop(channel);
     drop(gate);
     let starter = starter.expect("only the child lets go of it");
     map_ids(plan, &child, &starter)?;
@@ -145,6 +150,30 @@ fn build(
     record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
     let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref(), agent.as_ref())?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
+}
+
+/// The container's child.
+fn clone(
+    init: &Init<'_>,
+    cgroup: Option<&OwnedFd>,
+    starter: &mut Option<OwnedFd>,
+) -> Result<Child, Failure> {
+    let pid_namespace = init.entries.iter().find(|entry| entry.kind == namespace::PID);
+    let _inside = pid_namespace.map(PidNamespace::enter).transpose()?;
+    clone3(init.plan.namespaces.new, cgroup.map(AsFd::as_fd), || {
+        // The child's copy would keep the channel open when the starter is gone.
+        *starter = None;
+        report(init.channel, init.run())
+    })
+    .step("clone", "container process")
+}
+
+/// A failure that was told before there was a child.
+fn first_word(starter: &OwnedFd) -> Option<Failure> {
+    match startsync::receive(starter.as_fd()) {
+        Ok(startsync::Message::Failed(failure)) => Some(failure),
+        _ => None,
+    }
 }
 
 fn make_cgroup(
@@ -257,12 +286,7 @@ fn map_ids(plan: &Plan, child: &Child, starter: &OwnedFd) -> Result<(), Failure>
     if plan.namespaces.new & namespace::USER == 0 {
         return Ok(());
     }
-    for (file, mappings) in
-        [("uid_map", &plan.namespaces.uid_mappings), ("gid_map", &plan.namespaces.gid_mappings)]
-    {
-        let path = format!("/proc/{}/{file}", child.pid);
-        fs::write(&path, IdMapping::table(mappings)).step("write", &path)?;
-    }
+    idmap::write(plan, child.pid)?;
     startsync::proceed(starter.as_fd()).step("signal", "id maps")
 }
 

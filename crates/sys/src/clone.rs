@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// `CLONE_PIDFD`.
 const PIDFD: u64 = 0x1000;
+/// `CLONE_PARENT`.
+const PARENT: u64 = 0x8000;
 /// `CLONE_INTO_CGROUP`, Linux 5.7.
 const INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Exit status of a child whose body panicked.
@@ -52,13 +54,26 @@ pub fn clone3(
     cgroup: Option<BorrowedFd<'_>>,
     body: impl FnOnce() -> i32,
 ) -> io::Result<Child> {
+    let exit_signal = libc::SIGCHLD as u64;
+    clone(CloneArgs { flags, exit_signal, ..CloneArgs::default() }, cgroup, body)
+}
+
+/// As [`clone3`], but the child is one of the caller's parent, and its end is told as the caller's.
+///
+/// # Errors
+/// As [`clone3`].
+pub fn clone3_sibling(flags: u64, body: impl FnOnce() -> i32) -> io::Result<Child> {
+    clone(CloneArgs { flags: flags | PARENT, ..CloneArgs::default() }, None, body)
+}
+
+fn clone(
+    mut args: CloneArgs,
+    cgroup: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> i32,
+) -> io::Result<Child> {
     let mut pidfd: RawFd = -1;
-    let mut args = CloneArgs {
-        flags: flags | PIDFD,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
+    args.flags |= PIDFD;
+    args.pidfd = &raw mut pidfd as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

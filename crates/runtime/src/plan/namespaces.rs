@@ -78,9 +78,6 @@ impl Namespaces {
         if namespaces.new & namespace::MOUNT == 0 {
             return Err(config("mount", "a container needs a new mount namespace"));
         }
-        if namespaces.join.iter().any(|join| join.kind == namespace::USER) {
-            return Err(config("user", "entering a user namespace by path is not supported"));
-        }
         namespaces.uid_mappings = mappings(linux.uid_mappings().as_deref());
         namespaces.gid_mappings = mappings(linux.gid_mappings().as_deref());
         let user = namespaces.new & namespace::USER != 0;
@@ -88,7 +85,20 @@ impl Namespaces {
         if user && unmapped {
             return Err(config("user", "a new user namespace needs uidMappings and gidMappings"));
         }
+        if user && !namespaces.maps_root() {
+            return Err(config("user", "the container's root (id 0) is not mapped"));
+        }
+        let tables = !namespaces.uid_mappings.is_empty() || !namespaces.gid_mappings.is_empty();
+        if tables && !namespaces.has(namespace::USER) {
+            let text = "user namespace mappings specified, but user namespace isn't enabled";
+            return Err(config("user", text));
+        }
         Ok(namespaces)
+    }
+
+    fn maps_root(&self) -> bool {
+        let root = |table: &[IdMapping]| table.iter().any(|map| map.container == 0 && map.size > 0);
+        root(&self.uid_mappings) && root(&self.gid_mappings)
     }
 
     /// The user namespace that is entered.

@@ -253,11 +253,33 @@ fn check_cwd() -> Result<(), Failure> {
     Err(text("chdir", &cwd.to_string_lossy(), message))
 }
 
+/// Leaves all further groups, unless that is denied: to an ordinary user who maps only himself, since
+/// membership may also take rights away.
+pub(crate) fn leave_groups() -> Result<(), Errno> {
+    match rustix::thread::set_thread_groups(&[]) {
+        Err(Errno::PERM) if groups_are_denied() => Ok(()),
+        other => other,
+    }
+}
+
+fn groups_are_denied() -> bool {
+    // Where it can't be read, nothing but that is left as a reason.
+    std::fs::read_to_string("/proc/self/setgroups").map_or(true, |text| text.trim() == "deny")
+}
+
 fn change_user(plan: &ProcessPlan) -> Result<(), Failure> {
     caps::drop_bounding(plan.capabilities.bounding)?;
     rustix::thread::set_keep_capabilities(true).step("keep", "capabilities")?;
     let groups: Vec<Gid> = plan.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
-    rustix::thread::set_thread_groups(&groups).step("setgroups", format!("{:?}", plan.groups))?;
+    if groups.is_empty() {
+        leave_groups().step("setgroups", "[]")?;
+    } else {
+        rustix::thread::set_thread_groups(&groups)
+            .step("setgroups", format!("{:?}", plan.groups))
+            .hint(&[libc::EPERM], || {
+                "a user who maps only himself can't have additionalGids".to_owned()
+            })?;
+    }
     let (uid, gid) = (Uid::from_raw(plan.uid), Gid::from_raw(plan.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).step("setgid", plan.gid.to_string())?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).step("setuid", plan.uid.to_string())?;

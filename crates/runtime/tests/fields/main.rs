@@ -8,4 +8,5 @@ mod hooks;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootless;
 mod seccomp;

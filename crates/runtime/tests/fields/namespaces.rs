@@ -1,8 +1,10 @@
 //! Namespaces, and the kernel settings and clocks that belong to them.
 
 use std::fs;
+use std::os::unix::fs::chown;
 
-use serde_json::json;
+use davit_runtime::Created;
+use serde_json::{Value, json};
 
 use crate::support::{Bundle, Streams, sandboxed, wait};
 
@@ -79,5 +81,105 @@ fn a_joined_network_has_settings_unless_it_is_the_hosts() {
         rustix::process::pidfd_send_signal(&holder.pidfd, rustix::process::Signal::KILL)
             .expect("killed");
         wait(&holder);
+    });
+}
+
+/// Makes the host's user 100000 root of a new user namespace of the container, and owner of its root.
+fn with_users(bundle: &Bundle, spec: &mut Value) {
+    spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
+    let table = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    spec["linux"]["uidMappings"] = table.clone();
+    spec["linux"]["gidMappings"] = table;
+    let rootfs = bundle.dir.join("rootfs");
+    for name in ["", "tmp", "etc", "dev"] {
+        chown(rootfs.join(name), Some(100_000), Some(100_000)).expect("owned");
+    }
+}
+
+/// A container with users of its own that sleeps, under another id.
+fn sleeper(bundle: &Bundle) -> Created {
+    let mut spec = bundle.spec(&["sleep", "1000"]);
+    with_users(bundle, &mut spec);
+    spec["linux"]["cgroupsPath"] = json!(format!("{}-other", bundle.cgroup));
+    let created = bundle.create(spec, Streams::new().stdio).expect("created");
+    fs::rename(bundle.root.join("c1"), bundle.root.join("other")).expect("another id");
+    created
+}
+
+fn end(created: &Created) {
+    rustix::process::pidfd_send_signal(&created.pidfd, rustix::process::Signal::KILL)
+        .expect("killed");
+    wait(created);
+}
+
+#[test]
+fn a_user_namespace_can_be_joined_with_what_belongs_to_it() {
+    sandboxed("namespaces::a_user_namespace_can_be_joined_with_what_belongs_to_it", || {
+        let bundle = Bundle::new();
+        let other = sleeper(&bundle);
+        let script = "id -u; cat /proc/self/uid_map; readlink /proc/self/ns/user; readlink /proc/self/ns/net; \
+             cat /proc/sys/net/ipv4/ip_default_ttl; touch /tmp/x && stat -c %u /tmp/x";
+        let mut spec = bundle.spec(&["sh", "-c", script]);
+        spec["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "79"});
+        let path = |name: &str| format!("/proc/{}/ns/{name}", other.pid);
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces[1] = json!({"type": "network", "path": path("net")});
+        namespaces.push(json!({"type": "user", "path": path("user")}));
+        // As Kubernetes has it: the tables are those of the namespace.
+        let table = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        spec["linux"]["uidMappings"] = table.clone();
+        spec["linux"]["gidMappings"] = table;
+        let output = bundle.run(spec.clone()).expect("it runs");
+        let link = |name: &str| fs::read_link(path(name)).expect("a namespace");
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        assert_eq!(lines[0], "0", "{output:?}");
+        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+        assert_eq!(lines[2], link("user").to_string_lossy());
+        assert_eq!(lines[3], link("net").to_string_lossy());
+        assert_eq!(lines[4..], ["79", "0"], "{output:?}");
+        assert!(!bundle.root.join("c1").exists());
+
+        spec["linux"]["uidMappings"][0]["size"] = json!(10);
+        let failure = bundle.run(spec).expect_err("other tables");
+        let expected = "the user namespace has other id mappings than the configuration";
+        assert!(failure.message.ends_with(expected), "{failure}");
+        assert!(!bundle.root.join("c1").exists());
+        end(&other);
+    });
+}
+
+#[test]
+fn new_users_can_be_in_a_network_of_the_hosts() {
+    sandboxed("namespaces::new_users_can_be_in_a_network_of_the_hosts", || {
+        let bundle = Bundle::new();
+        let mut spec = bundle.spec(&["sh", "-c", "id -u; readlink /proc/self/ns/net"]);
+        with_users(&bundle, &mut spec);
+        spec["linux"]["sysctl"] = json!({});
+        spec["linux"]["namespaces"][1] = json!({"type": "network", "path": "/proc/self/ns/net"});
+        // A sysfs takes power over the network that it shows.
+        spec["mounts"].as_array_mut().expect("mounts").drain(3..5);
+        let output = bundle.run(spec.clone()).expect("it runs");
+        let own = fs::read_link("/proc/self/ns/net").expect("ours");
+        assert_eq!(output.stdout, format!("0\n{}\n", own.display()), "{output:?}");
+        bundle.assert_nothing_left();
+
+        spec["linux"]["namespaces"][1]["path"] = json!("/proc/self/ns/uts");
+        let failure = bundle.run(spec).expect_err("no network namespace");
+        assert!(failure.message.contains("join namespace /proc/self/ns/uts"), "{failure}");
+        bundle.assert_nothing_left();
+    });
+}
+
+#[test]
+fn clocks_are_moved_for_new_users_too() {
+    sandboxed("namespaces::clocks_are_moved_for_new_users_too", || {
+        let bundle = Bundle::new();
+        let mut spec = bundle.spec(&["cat", "/proc/self/timens_offsets"]);
+        with_users(&bundle, &mut spec);
+        spec["linux"]["timeOffsets"] = json!({"boottime": {"secs": 864_000}});
+        let output = bundle.run(spec).expect("it runs");
+        let words: Vec<&str> = output.stdout.split_whitespace().collect();
+        assert_eq!(words, ["monotonic", "0", "0", "boottime", "864000", "0"], "{output:?}");
+        bundle.assert_nothing_left();
     });
 }

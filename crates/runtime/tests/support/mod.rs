@@ -89,8 +89,7 @@ impl Bundle {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:/bin/false\n";
         fs::write(rootfs.join("etc/passwd"), passwd).expect("passwd");
         fs::write(rootfs.join("etc/group"), "root:x:0:\nwww:x:33:\n").expect("group");
-        let parent = format!("/davit-test-{pid}");
-        Self { root: dir.join("state"), dir, cgroup: format!("{parent}/c1"), parent }
+        Self::at(dir)
     }
 
     /// What Docker writes for `docker run busybox <args>`, nearly.
@@ -162,7 +161,22 @@ impl Bundle {
         })
     }
 
+    /// One that somebody else has made and removes.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        let parent = format!("/{}", dir.file_name().expect("a name").to_string_lossy());
+        Self { root: dir.join("state"), dir, cgroup: format!("{parent}/c1"), parent }
+    }
+
     pub(crate) fn create(&self, spec: Value, stdio: Stdio) -> Result<Created, Failure> {
+        self.create_with(spec, stdio, davit_runtime::Launch::default())
+    }
+
+    pub(crate) fn create_with(
+        &self,
+        spec: Value,
+        stdio: Stdio,
+        launch: davit_runtime::Launch,
+    ) -> Result<Created, Failure> {
         let spec: Spec = serde_json::from_value(spec).expect("a configuration");
         davit_runtime::create(&CreateRequest {
             id: "c1",
@@ -171,7 +185,7 @@ impl Bundle {
             spec,
             stdio,
             seccomp_cache: Some(&self.dir.join("seccomp")),
-            launch: davit_runtime::Launch::default(),
+            launch,
         })
     }
 
