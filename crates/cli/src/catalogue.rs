@@ -225,6 +225,7 @@ static NETWORK: &[Entry] = &[
 ];
 
 static SYSTEM: &[Entry] = &[
+    verb::<system::check::Check>("check"),
     verb::<system::df::DiskUsage>("df"),
     verb::<system::events::Events>("events"),
     verb::<system::info::Info>("info"),

@@ -23,4 +23,4 @@ pub use image::{
     Progress, PullOptions, Pulled, PushOptions, RegistryAuth, Removed, TransferLimits,
 };
 pub use registry::login;
-pub use store::ImageStore;
+pub use store::{Finding, ImageStore};

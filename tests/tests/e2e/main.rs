@@ -9,6 +9,7 @@ mod confinement;
 mod cycles;
 mod docker_cli;
 mod errors;
+mod images;
 mod lifecycle;
 mod limits;
 mod machine;

@@ -21,6 +21,7 @@ pub(crate) async fn route(mut request: Request, path: &[&str]) -> Result<Respons
             Ok(json(&compat::info(&info, request.version)))
         }
         (Method::GET, ["system", "df"]) => disk_usage(request).await,
+        (Method::POST, ["system", "check"]) => check(request).await,
         (Method::POST, ["auth"]) => {
             let credentials: RegistryAuth = request.json().await?;
             login(Arc::clone(&request.app), credentials).await
@@ -53,6 +54,20 @@ async fn disk_usage(request: Request) -> Result<Response> {
     let usage = request.engine().disk_usage().await?;
     let verbose = request.query.truth("verbose");
     Ok(json(&compat::disk_usage(&usage, &wanted, verbose, request.version)))
+}
+
+/// `POST /system/check`, Davit's own: what is wrong with the image store.
+async fn check(request: Request) -> Result<Response> {
+    let found = request.engine().check_images(request.query.truth("repair")).await?;
+    let entries: Vec<_> = found
+        .into_iter()
+        .map(|finding| {
+            serde_json::json!({
+                "Object": finding.object, "Problem": finding.problem, "Repaired": finding.repaired,
+            })
+        })
+        .collect();
+    Ok(json(&serde_json::json!({ "Findings": entries })))
 }
 
 /// Shows the credentials to the registry, which judges them.

@@ -62,6 +62,33 @@ pub(super) async fn download(
     Err(Error::internal(verified)).context(|| format!("failed to pull layer {wanted}"))
 }
 
+/// Gets a blob whose layer is unpacked already: a push needs it. Ends with its pull.
+pub(super) async fn fetch_blob(
+    inner: &Arc<Inner>,
+    registry: &Registry,
+    blob: &Descriptor,
+) -> Result<()> {
+    let _alone = inner.downloads.blobs_only.lock().await;
+    let (stages, _watched) = watch::channel(Stage::Waiting);
+    for _ in 0..FETCHES {
+        if inner.has_blob(blob) {
+            return Ok(());
+        }
+        let (chunks, mut received) = mpsc::channel(CHUNKS);
+        let drained = async { while received.recv().await.is_some() {} };
+        let fetching = fetch::fetch(inner, registry, blob, &stages, chunks);
+        let (fetched, ()) = tokio::join!(fetching, drained);
+        fetched.context(|| format!("failed to pull layer {}", blob.digest))?;
+    }
+    match inner.has_blob(blob) {
+        true => Ok(()),
+        false => Err(Error::internal(format!(
+            "filesystem layer verification failed for digest {}",
+            blob.digest
+        ))),
+    }
+}
+
 /// One try. Some digest when the bytes have that one instead.
 async fn once(
     inner: &Arc<Inner>,

@@ -90,7 +90,17 @@ impl ImageStore {
         let pins = LayerPins::new(&self.inner, &pinned);
         let blobs = resolved.manifest.layers.iter().map(|blob| blob.digest.clone());
         let blob_pins = BlobPins::new(&self.inner, blobs);
-        self.pull_layers(registry, &resolved, report).await?;
+        let pulled = self.pull_layers(registry, &resolved, report).await;
+        if let Err(error) = pulled {
+            drop((pins, blob_pins));
+            if is_full(&error) {
+                // What is kept for the next try must not keep the disk full.
+                let store = self.clone();
+                let work = move || store.discard_unfinished();
+                tokio::task::spawn_blocking(work).await.context(|| "free space")??;
+            }
+            return Err(error);
+        }
         let name = match reference.digest() {
             Some(digest) => reference.with_digest(digest.clone()).to_string(),
             None => reference.to_string(),
@@ -123,6 +133,17 @@ impl ImageStore {
         resolved: &Resolved,
         report: &Report,
     ) -> Result<()> {
+        // Layers that are here may have come compressed in another way, or lost their blob. They
+        // are looked at before the others come, so no blob is asked for twice.
+        let both = resolved.layers.iter().zip(&resolved.manifest.layers);
+        let bare: Vec<&Descriptor> = both
+            .filter(|(layer, blob)| self.inner.has_layer(layer) && !self.inner.has_blob(blob))
+            .map(|(_, blob)| blob)
+            .filter(|blob| blob.urls.is_empty())
+            .collect();
+        for blob in bare {
+            layer::fetch_blob(&self.inner, registry, blob).await?;
+        }
         if resolved.layers.iter().all(|layer| self.inner.has_layer(layer)) {
             return Ok(());
         }
@@ -264,6 +285,11 @@ impl ImageStore {
         }
         Ok(served.bytes.to_vec())
     }
+}
+
+/// Whether the disk is full; errors of shared downloads are text only.
+fn is_full(error: &Error) -> bool {
+    format!("{error:#}").to_ascii_lowercase().contains("no space left on device")
 }
 
 fn descriptor(media_type: &str, digest: Digest, bytes: &[u8]) -> Descriptor {

@@ -19,6 +19,8 @@ pub(crate) struct Downloads {
     running: Mutex<HashMap<LayerId, Arc<watch::Sender<Stage>>>>,
     pub(super) permits: Semaphore,
     pub(crate) uploads: Semaphore,
+    /// Held while a blob is fetched whose layer is here.
+    pub(super) blobs_only: tokio::sync::Mutex<()>,
     pub(super) attempts: u32,
 }
 
@@ -40,6 +42,7 @@ impl Downloads {
             running: Mutex::default(),
             permits: Semaphore::new(limits.downloads),
             uploads: Semaphore::new(limits.uploads),
+            blobs_only: tokio::sync::Mutex::default(),
             attempts: limits.attempts,
         }
     }

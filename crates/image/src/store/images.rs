@@ -281,7 +281,7 @@ impl Inner {
         }
     }
 
-    fn load(&self, target: &Descriptor) -> Result<Vec<Arc<Loaded>>> {
+    pub(super) fn load(&self, target: &Descriptor) -> Result<Vec<Arc<Loaded>>> {
         let bytes = self.blob(&target.digest)?;
         let (document, _) = Document::parse(&bytes, &target.media_type)?;
         let manifests = match document {

@@ -19,6 +19,7 @@
 //! after one syncfs that covers everything the pull wrote. What no record and no container owns is
 //! swept when the store opens. Layers live as long as an image, a container or a pull uses them.
 
+mod check;
 mod container;
 mod images;
 mod ingest;
@@ -36,6 +37,7 @@ use davit_types::{ContainerId, Context as _, Digest, Error, Reference, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use check::Finding;
 use images::Loaded;
 pub(crate) use images::layer_ids;
 pub(crate) use ingest::BlobPins;
@@ -141,7 +143,8 @@ impl Inner {
     /// Writes a document beside the others; durable after the next sync of the file system.
     fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let path = self.paths.blob(digest);
-        if path.exists() {
+        // One that is here but damaged is written anew.
+        if self.blob(digest).is_ok() {
             return Ok(());
         }
         let temporary = path.with_extension("tmp");

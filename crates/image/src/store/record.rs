@@ -77,6 +77,11 @@ impl Records {
         }
     }
 
+    /// Where bad ones go.
+    pub(super) fn quarantine(&self) -> &Path {
+        &self.quarantine
+    }
+
     /// All good records. Bad ones go to quarantine, leftovers of interrupted writes away.
     pub(crate) fn load<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         let place = || format!("read {}", self.directory.display());

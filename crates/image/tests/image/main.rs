@@ -6,6 +6,7 @@
 mod archive;
 mod auth;
 mod bundle;
+mod damage;
 mod pull;
 mod push;
 mod resume;

@@ -1,5 +1,6 @@
 //! `davit system ...`, and commands about no one kind of object.
 
+pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod events;
 pub(crate) mod info;
