@@ -34,5 +34,6 @@ pub use freeze::{pause, resume};
 pub use parent::create;
 pub use remove::{delete, force_delete, kill, kill_all, processes};
 pub use request::{CreateRequest, Created, ExecRequest, Launch, StartHandle, Stdio};
+pub use seccomp::check as check_seccomp;
 pub use start::start;
 pub use update::{stats, update, watch_oom};

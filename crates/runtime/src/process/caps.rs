@@ -3,6 +3,7 @@
 use std::io;
 
 use davit_types::oci::runtime::Capability;
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::Failure;
@@ -58,16 +59,21 @@ pub(crate) fn bit(capability: Capability) -> u64 {
 }
 
 /// Takes everything out of the bounding set that isn't in `keep`.
+///
+/// Asking first would double the calls; only a refusal has to be looked at.
 pub(super) fn drop_bounding(keep: u64) -> Result<(), Failure> {
-    for number in 0..64 {
+    for number in (0..64).filter(|number| keep & (1 << number) == 0) {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::capability_is_in_bounding_set(capability) {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
             // Beyond the kernel's last one.
-            Err(_) => break,
-            Ok(false) => {}
-            Ok(true) if keep & (1 << number) != 0 => {}
-            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability)
-                .step("drop capability", number.to_string())?,
+            Err(Errno::INVAL) => break,
+            Err(error) => match rustix::thread::capability_is_in_bounding_set(capability) {
+                Ok(true) => return Err(error).step("drop capability", number.to_string()),
+                // Not there in the first place.
+                Ok(false) => {}
+                Err(_) => break,
+            },
         }
     }
     Ok(())

@@ -515,4 +515,119 @@ mod tests {
         assert_eq!(run(&program, AUDIT_ARCH_X86_64, 1, [0; 6]), ERRNO | 1);
         assert_eq!(run(&program, AUDIT_ARCH_I386, 45, [1, 0, 0, 0, 0, 0]), ALLOW);
     }
+
+    /// The profile's meaning, without a program.
+    fn meaning(profile: &LinuxSeccomp, abi: Abi, call: u32, args: [u64; 6]) -> u32 {
+        let default =
+            action(profile.default_action(), profile.default_errno_ret(), "").expect("known");
+        let entries = || profile.syscalls().iter().flatten();
+        let numbers = |entry: &LinuxSyscall| -> Vec<u32> {
+            entry.names().iter().filter_map(|name| number(name, abi)).collect()
+        };
+        let newest = entries().flat_map(numbers).max().unwrap_or(0);
+        if newest != 0 && call > newest && default != ALLOW {
+            return ERRNO | 38;
+        }
+        let holds = |arg: &LinuxSeccompArg| {
+            let (given, value) = (args[arg.index()], arg.value());
+            match arg.op() {
+                LinuxSeccompOperator::ScmpCmpEq => given == value,
+                LinuxSeccompOperator::ScmpCmpNe => given != value,
+                LinuxSeccompOperator::ScmpCmpGt => given > value,
+                LinuxSeccompOperator::ScmpCmpGe => given >= value,
+                LinuxSeccompOperator::ScmpCmpLt => given < value,
+                LinuxSeccompOperator::ScmpCmpLe => given <= value,
+                LinuxSeccompOperator::ScmpCmpMaskedEq => {
+                    given & value == arg.value_two().unwrap_or(0)
+                }
+            }
+        };
+        let result =
+            |entry: &LinuxSyscall| action(entry.action(), entry.errno_ret(), "").expect("known");
+        let applies =
+            |entry: &&LinuxSyscall| numbers(entry).contains(&call) && result(entry) != default;
+        let conditions = |entry: &LinuxSyscall| entry.args().clone().unwrap_or_default();
+        let conditional = entries().filter(applies).find(|entry| {
+            let conditions = conditions(entry);
+            !conditions.is_empty() && conditions.iter().all(holds)
+        });
+        let always = || entries().filter(applies).find(|entry| conditions(entry).is_empty());
+        conditional.or_else(always).map_or(default, result)
+    }
+
+    #[test]
+    fn a_program_means_what_its_profile_says() {
+        const NAMES: &[&str] = &[
+            "read",
+            "write",
+            "open",
+            "close",
+            "stat",
+            "clone",
+            "clone3",
+            "socket",
+            "ioctl",
+            "mount",
+            "personality",
+            "umount2",
+            "futex",
+            "nosuchcall",
+            "mseal",
+            "brk",
+            "lseek",
+            "execve",
+        ];
+        const OPERATORS: &[&str] = &[
+            "SCMP_CMP_EQ",
+            "SCMP_CMP_NE",
+            "SCMP_CMP_GT",
+            "SCMP_CMP_GE",
+            "SCMP_CMP_LT",
+            "SCMP_CMP_LE",
+            "SCMP_CMP_MASKED_EQ",
+        ];
+        const VALUES: &[u64] = &[0, 1, 2, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX];
+        const ACTIONS: &[&str] =
+            &["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_LOG", "SCMP_ACT_TRAP"];
+        // Always the same numbers.
+        let mut state: u64 = 0x00d1_5ea5_e000_0003;
+        let mut below = move |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits") % limit
+        };
+        for _ in 0..150 {
+            let rules: Vec<Value> = (0..=below(8))
+                .map(|_| {
+                    let names: Vec<&str> =
+                        (0..=below(4)).map(|_| NAMES[below(NAMES.len())]).collect();
+                    // Two conditions on one argument would be alternatives.
+                    let first = below(3);
+                    let args: Vec<Value> = (first..first + below(3))
+                        .map(|index| {
+                            json!({"index": index, "value": VALUES[below(VALUES.len())],
+                                   "valueTwo": VALUES[below(VALUES.len())],
+                                   "op": OPERATORS[below(OPERATORS.len())]})
+                        })
+                        .collect();
+                    json!({"names": names, "action": ACTIONS[below(ACTIONS.len())], "args": args})
+                })
+                .collect();
+            let default = ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"][below(2)];
+            let profile = json!({"defaultAction": default,
+                "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], "syscalls": rules});
+            let parsed: LinuxSeccomp = serde_json::from_value(profile.clone()).expect("a profile");
+            let program = compile(&parsed).expect("a program");
+            for (abi, arch) in [(Abi::X86_64, AUDIT_ARCH_X86_64), (Abi::I386, AUDIT_ARCH_I386)] {
+                for name in NAMES {
+                    let Some(call) = number(name, abi) else { continue };
+                    for call in [call, call + 1] {
+                        let args: [u64; 6] = std::array::from_fn(|_| VALUES[below(VALUES.len())]);
+                        let (told, meant) =
+                            (run(&program, arch, call, args), meaning(&parsed, abi, call, args));
+                        assert_eq!(told, meant, "{call} {args:?} of {profile}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -112,6 +112,14 @@ fn listens(profile: &LinuxSeccomp) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// Whether `profile` can be compiled.
+///
+/// # Errors
+/// The first thing in it that is wrong or not supported.
+pub fn check(profile: &LinuxSeccomp) -> Result<(), Failure> {
+    Filter::new(profile, None).map(drop)
+}
+
 fn flags(list: Option<&[LinuxSeccompFilterFlag]>, listens: bool) -> Result<u32, Failure> {
     // A filter shouldn't cost the protection's slow-down that nobody asked for.
     let Some(list) = list else { return Ok(FLAG_SPEC_ALLOW) };
