@@ -43,7 +43,7 @@ pub fn is_sealed() -> io::Result<bool> {
 /// No such copy can be made or executed.
 pub fn ensure() -> io::Result<()> {
     if is_sealed()? {
-        return Ok(());
+        return set_name();
     }
     let copy = match read_only_mount() {
         Ok(mount) => mount,
@@ -51,6 +51,14 @@ pub fn ensure() -> io::Result<()> {
         Err(_) => memory_file()?,
     };
     Err(execute(copy.as_fd()))
+}
+
+/// A program that is executed by descriptor goes by that one's number in process lists.
+fn set_name() -> io::Result<()> {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_name().unwrap_or_default();
+    // The kernel cuts it to 15 bytes.
+    Ok(rustix::thread::set_name(&CString::new(name.as_encoded_bytes())?)?)
 }
 
 fn open_exe(flags: OFlags) -> io::Result<OwnedFd> {

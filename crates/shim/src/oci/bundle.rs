@@ -23,12 +23,16 @@ impl Args {
     pub(crate) fn load(&self, host: &Host<'_>) -> Result<(PathBuf, Spec)> {
         let dir = std::path::absolute(&self.bundle)
             .context(|| format!("find bundle {}", self.bundle.display()))?;
-        let mut value = read(&dir)?;
+        let path = dir.join("config.json");
+        let text = read_text(&path)?;
+        let parse = || format!("parse {}", path.display());
+        let mut value: Value = serde_json::from_slice(&text).context(parse)?;
         if let Some(process) = value.get_mut("process") {
             leave_unknown_capabilities(process, host);
         }
         let mut spec: Spec = serde_json::from_value(value)
-            .context(|| format!("parse {}", dir.join("config.json").display()))?;
+            .map_err(|error| at_line(&text).unwrap_or(error))
+            .context(parse)?;
         check_version(spec.version())?;
         if let (Some(process), Some(listen)) = (spec.process_mut(), launch::listen_variables()) {
             add_variables(process, listen);
@@ -37,17 +41,27 @@ impl Args {
     }
 }
 
-/// The text of `config.json` in `dir`.
+/// The `config.json` in `dir`.
 pub(crate) fn read(dir: &Path) -> Result<Value> {
     let path = dir.join("config.json");
-    let text = match fs::read(&path) {
+    serde_json::from_slice(&read_text(&path)?).context(|| format!("parse {}", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<Vec<u8>> {
+    match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = format!("JSON specification file {} not found", path.display());
-            return Err(Error::not_found(text));
+            Err(Error::not_found(text))
         }
-        other => other.context(|| format!("read {}", path.display()))?,
-    };
-    serde_json::from_slice(&text).context(|| format!("parse {}", path.display()))
+        other => other.context(|| format!("read {}", path.display())),
+    }
+}
+
+/// What is wrong, with the line it is in, which a value without its text can't tell.
+fn at_line(text: &[u8]) -> Option<serde_json::Error> {
+    let error = serde_json::from_slice::<Spec>(text).err()?;
+    // Those that are unknown were taken out; something else must be wrong.
+    (!error.to_string().contains("`CAP_")).then_some(error)
 }
 
 pub(crate) fn add_variables(process: &mut Process, more: impl IntoIterator<Item = String>) {

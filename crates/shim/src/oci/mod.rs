@@ -54,6 +54,7 @@ pub(crate) struct Host<'a> {
 
 /// Runs the verb of `args`.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let sealed = seal(args);
     let args = cli::normalise(args);
     let cli = match Cli::try_parse_from(std::iter::once("davit-runc".into()).chain(args.clone())) {
         Ok(cli) => cli,
@@ -66,8 +67,17 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
         Ok(log) => log,
         Err(error) => return finish(&Log::stderr(globals.log_format), Err(error)),
     };
-    let host = preserved.and_then(|()| Host::new(&globals, &log));
+    let host = sealed.and(preserved).and_then(|()| Host::new(&globals, &log));
     finish(&log, host.and_then(|host| host.run(verb)))
+}
+
+/// Before processes of this program enter a container: nobody there may write it. The verb is only
+/// guessed, since the arguments are understood once and not twice.
+fn seal(args: &[OsString]) -> Result<()> {
+    if ["create", "run", "exec"].iter().any(|verb| args.iter().any(|arg| arg == verb)) {
+        davit_sys::sealed::ensure().context(|| "protect the runtime's own program")?;
+    }
+    Ok(())
 }
 
 impl<'a> Host<'a> {
@@ -109,9 +119,9 @@ impl<'a> Host<'a> {
     }
 }
 
-/// A failure of the runtime as an error: its message says all.
+/// A failure of the runtime as an error: its message says all, with the hint behind it.
 pub(crate) fn failed(failure: davit_runtime::Failure) -> Error {
-    Error::internal(failure.message)
+    Error::internal(failure.to_string())
 }
 
 /// Writes to standard output.

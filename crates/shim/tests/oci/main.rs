@@ -6,5 +6,6 @@
 mod engines;
 mod flags;
 mod lifecycle;
+mod safety;
 mod support;
 mod verbs;
