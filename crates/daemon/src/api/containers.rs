@@ -66,11 +66,22 @@ async fn list(request: Request) -> Result<Response> {
 
 async fn create(mut request: Request) -> Result<Response> {
     let body: Option<CreateRequest> = request.optional_json().await?;
-    let body = body
+    let mut body = body
         .ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
+    if request.older_than(44) {
+        read_only_without_submounts(&mut body);
+    }
     let (name, platform) = (request.query.non_empty("name"), request.query.non_empty("platform"));
     let created = request.engine().create_container(name, platform, body).await?;
     Ok(json_with(StatusCode::CREATED, &created))
+}
+
+/// Before API 1.44 a read-only mount left what is mounted below it as it was.
+fn read_only_without_submounts(body: &mut CreateRequest) {
+    let mounts = body.host_config.mounts.iter_mut();
+    for mount in mounts.filter(|mount| mount.kind == "bind" && mount.read_only) {
+        mount.bind_options.get_or_insert_default().read_only_non_recursive = true;
+    }
 }
 
 async fn inspect(request: Request, name: &str) -> Result<Response> {

@@ -151,6 +151,19 @@ fn checked_bind(mount: &Mount, target: String) -> Result<Plan> {
         }
         word => return invalid(&format!("invalid propagation mode: {word}")),
     };
+    let conflict = match (mount.read_only, &options) {
+        (false, options) if options.read_only_non_recursive => "!ReadOnly && ReadOnlyNonRecursive",
+        (false, options) if options.read_only_force_recursive => {
+            "!ReadOnly && ReadOnlyForceRecursive"
+        }
+        (true, options) if options.read_only_non_recursive && options.read_only_force_recursive => {
+            "ReadOnlyNonRecursive && ReadOnlyForceRecursive"
+        }
+        _ => "",
+    };
+    if !conflict.is_empty() {
+        return Err(Error::invalid(format!("mount options conflict: {conflict}")));
+    }
     let record = MountRecord {
         source,
         destination: target,
@@ -202,18 +215,31 @@ pub(crate) fn runtime_mounts(
     records: &BTreeMap<String, MountRecord>,
     host_config: &HostConfig,
 ) -> Vec<spec::Mount> {
-    let mut mounts: Vec<spec::Mount> = records.values().map(runtime_bind).collect();
+    let recursive = has_recursive_attributes(&rustix::system::uname().release().to_string_lossy());
+    let mut mounts: Vec<spec::Mount> =
+        records.values().map(|record| runtime_bind(record, recursive)).collect();
     mounts.extend(tmpfs_mounts(host_config));
     mounts.sort_by_key(|mount| mount.destination.components().count());
     mounts
 }
 
-fn runtime_bind(record: &MountRecord) -> spec::Mount {
-    let options = record.spec.bind_options.as_ref();
-    let recursive = if options.is_some_and(|bind| bind.non_recursive) { "bind" } else { "rbind" };
+/// `mount_setattr` came with Linux 5.12.
+fn has_recursive_attributes(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (major, minor) = (numbers.next(), numbers.next());
+    matches!((major, minor), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 12))
+}
+
+/// A read-only mount is so with everything below, where the kernel has it; forced, the runtime fails
+/// where it hasn't.
+fn runtime_bind(record: &MountRecord, recursive_attributes: bool) -> spec::Mount {
+    let options = record.spec.bind_options.clone().unwrap_or_default();
+    let recursive = if options.non_recursive { "bind" } else { "rbind" };
     let mut words = vec![recursive.to_owned()];
     if !record.rw {
-        words.push("ro".to_owned());
+        let everything = options.read_only_force_recursive
+            || (recursive_attributes && !options.read_only_non_recursive);
+        words.push(if everything { "rro" } else { "ro" }.to_owned());
     }
     let propagation =
         if record.propagation.is_empty() { "rprivate" } else { record.propagation.as_str() };
@@ -254,6 +280,7 @@ fn tmpfs_mounts(host_config: &HostConfig) -> impl Iterator<Item = spec::Mount> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use davit_api::container::BindOptions;
 
     fn host_config(binds: &[&str], mounts: &[Mount]) -> HostConfig {
         HostConfig {
@@ -324,6 +351,42 @@ mod tests {
         ] {
             let error = plan(&Config::default(), &host_config, Vec::new()).expect_err(message);
             assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn read_only_binds_are_so_with_everything_below() {
+        let with = |read_only, non_recursive, force| {
+            let options = BindOptions {
+                read_only_non_recursive: non_recursive,
+                read_only_force_recursive: force,
+                ..BindOptions::default()
+            };
+            let bind_options = Some(options);
+            let mount = Mount { read_only, bind_options, ..mount("bind", "/tmp", "/a") };
+            plan(&Config::default(), &host_config(&[], &[mount]), Vec::new())
+        };
+        let words = |plans: Result<BTreeMap<String, Plan>>, kernel| {
+            runtime_bind(&plans.expect("valid")["/a"].record, kernel).options
+        };
+        assert_eq!(words(with(true, false, false), true), ["rbind", "rro", "rprivate"]);
+        assert_eq!(words(with(true, false, false), false), ["rbind", "ro", "rprivate"]);
+        assert_eq!(words(with(true, true, false), true), ["rbind", "ro", "rprivate"]);
+        assert_eq!(words(with(true, false, true), false), ["rbind", "rro", "rprivate"]);
+        let short = plan(&Config::default(), &host_config(&["/tmp:/a:ro"], &[]), Vec::new());
+        assert_eq!(words(short, true), ["rbind", "rro", "rprivate"]);
+        for (plans, conflict) in [
+            (with(false, true, false), "!ReadOnly && ReadOnlyNonRecursive"),
+            (with(false, false, true), "!ReadOnly && ReadOnlyForceRecursive"),
+            (with(true, true, true), "ReadOnlyNonRecursive && ReadOnlyForceRecursive"),
+        ] {
+            let error = plans.expect_err(conflict);
+            assert_eq!(error.to_string(), format!("mount options conflict: {conflict}"));
+        }
+        for (release, has) in
+            [("5.11.22", false), ("5.12.0-rc1", true), ("6.1.0-13-amd64", true), ("x", false)]
+        {
+            assert_eq!(has_recursive_attributes(release), has, "{release}");
         }
     }
 

@@ -88,7 +88,9 @@ pub(super) fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool)
         return Ok(());
     }
     match mount_setattr(mount, c"", recursive, attr) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => remount(mount, attr),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && !recursive => {
+            remount(mount, attr)
+        }
         other => other,
     }
 }
