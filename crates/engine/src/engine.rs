@@ -16,6 +16,7 @@ use crate::container::{Container, Registry, Snapshot};
 use crate::events::EventBus;
 use crate::exec::Execs;
 use crate::monitor::Shim;
+use crate::network::Resolver;
 use crate::spec::HostFacts;
 use crate::store::{self, Durability};
 use crate::volume::Volumes;
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) execs: Execs,
     pub(crate) images: ImageStore,
     pub(crate) networks: Networks,
+    pub(crate) resolver: Resolver,
     pub(crate) volumes: Volumes,
     pub(crate) events: EventBus,
     pub(crate) shim: Shim,
@@ -90,6 +92,7 @@ impl Inner {
             execs: Execs::default(),
             images: ImageStore::open_with(&config.data_root, config.transfers)?,
             networks: Networks::open(config.network.clone())?,
+            resolver: Resolver::new(config.shim.clone(), config.exec_root.clone()),
             volumes: Volumes::open(config.data_root.join("volumes"))?,
             events: EventBus::new(),
             shim: Shim::new(config.shim.clone()),

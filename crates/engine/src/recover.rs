@@ -52,7 +52,14 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         followers.push(found);
     }
     let shared = Arc::clone(inner);
-    blocking(move || shared.networks.recover(&live)).await?;
+    let snapshots: Vec<_> = followers.iter().map(|found| found.container.snapshot()).collect();
+    blocking(move || {
+        let recovered = shared.networks.recover(&live);
+        let live: Vec<&Snapshot> = snapshots.iter().map(AsRef::as_ref).collect();
+        shared.resolver.restore(&shared, &live);
+        recovered
+    })
+    .await?;
     for Found { container, events } in followers {
         tokio::spawn(follow(Arc::clone(inner), container, events));
     }

@@ -22,6 +22,7 @@ mod json_line;
 pub mod json_log;
 pub mod oom;
 pub mod protocol;
+pub mod resolver;
 pub mod restart;
 pub mod rotate;
 pub mod status;

@@ -33,6 +33,7 @@ enum Order {
     DeleteLink(String),
     ForgetFlowsTo(Vec<PortBinding>),
     ForgetFlowsOf(IpAddr),
+    Close(Connection),
 }
 
 impl Janitor {
@@ -68,6 +69,11 @@ impl Janitor {
         }
     }
 
+    /// Closes a connection that has changed firewall rules, which takes the kernel about 10 ms.
+    pub(crate) fn close(&self, connection: Connection) {
+        self.order(Order::Close(connection));
+    }
+
     fn order(&self, order: Order) {
         // The thread ends only when this sender does.
         let _ = self.orders.send(order);
@@ -84,6 +90,7 @@ fn run(route: &Connection, filter: &Connection, inbox: &Receiver<Order>) {
             None => inbox.recv().map_err(RecvTimeoutError::from),
         };
         match order {
+            Ok(Order::Close(connection)) => drop(connection),
             Ok(Order::DeleteLink(name)) => links.push_back((Instant::now() + GRACE, name)),
             Ok(Order::ForgetFlowsTo(ports)) => {
                 note_forgotten(conntrack::forget_flows_to(filter, &ports))

@@ -26,6 +26,7 @@ mod options;
 mod ports;
 mod recover;
 mod remove;
+mod resolver;
 mod sandbox;
 mod store;
 
@@ -34,6 +35,7 @@ pub use definition::{Definition, NetworkRequest, Subnet, SubnetRequest};
 pub use ipam::AddressPool;
 pub use ipnet::{IpNet, Ipv4Net};
 pub use networks::{NetworkInfo, Networks};
+pub use resolver::ResolverSockets;
 pub use sandbox::{
     Endpoint, EndpointSpec, PortBinding, PortRequest, Protocol, Sandbox, SandboxSpec,
 };

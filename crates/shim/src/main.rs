@@ -2,7 +2,8 @@
 //!
 //! Its roles, chosen by the first argument: `create` builds a container, `exec` a further process in
 //! one, and both then replace themselves by `monitor`, which stays as long as the process lives. A
-//! restart goes the other way, from `monitor` back to `create`. `compress-log` gzips one rotated log.
+//! restart goes the other way, from `monitor` back to `create`. `compress-log` gzips one rotated log, and
+//! `resolver` answers the DNS queries of all containers.
 //! What the roles leave each other is in [`davit_monitor::handover`].
 //!
 //! Under the name `docker-init` it is the first process of a container that is run with `--init`.
@@ -13,6 +14,7 @@ mod failure;
 mod init;
 mod monitor;
 mod oci;
+mod resolver;
 mod rootfs;
 mod runtime;
 mod stdio;
@@ -35,6 +37,7 @@ enum Role {
     Exec { task_dir: PathBuf },
     Monitor { task_dir: PathBuf, handover: RawFd },
     CompressLog { path: PathBuf },
+    Resolver,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn run(role: Role) -> Result<()> {
         Role::Monitor { task_dir, handover } => monitor::run(task_dir, handover),
         Role::CompressLog { path } => rotate::compress(&path)
             .map_err(|error| Error::internal("compress a rotated log").with_source(error)),
+        Role::Resolver => resolver::run(),
     }
 }
 
@@ -85,6 +89,7 @@ impl Role {
                 number(fd).map(|handover| Self::Monitor { task_dir: dir.into(), handover })
             }
             (Some(rotate::COMPRESS_ROLE), [path]) => Some(Self::CompressLog { path: path.into() }),
+            (Some(davit_monitor::resolver::ROLE), []) => Some(Self::Resolver),
             _ => None,
         };
         role.ok_or_else(|| {

@@ -172,3 +172,53 @@ fn inspected(setup: &Setup, network: &str) -> Result<Value> {
 fn settings(setup: &Setup, container: &str) -> Result<Value> {
     Ok(setup.daemon.inspect(container)?["NetworkSettings"]["Networks"].clone())
 }
+
+#[test]
+fn names_resolve_on_networks_of_the_users() -> Result<()> {
+    plan("names_resolve_on_networks_of_the_users", &[BUSYBOX]).run(|setup| {
+        setup.ok("network create n1")?;
+        setup.ok("network create n2")?;
+        setup
+            .ok("run -d --name web --network n1 --network-alias al busybox httpd -f -h /var/www")?;
+        setup.ok("run -d --name client --network n1 --link web:db busybox sleep 1000")?;
+        setup.ok("run -d --name stranger --network n2 busybox sleep 1000")?;
+        let conf = setup.ok("exec client cat /etc/resolv.conf")?;
+        ensure!(conf.contains("nameserver 127.0.0.11\n") && conf.contains("options ndots:0"));
+        let short = setup.ok("inspect -f {{.Id}} web")?[..12].to_owned();
+        for name in ["web", "al", "db", "WEB", "web.n1", &short] {
+            ensure!(fetches(setup, "client", name)?, "{name} is not known");
+        }
+        ensure!(!fetches(setup, "stranger", "web")?, "a stranger knows web");
+        setup.ok("network connect --alias other n1 stranger")?;
+        ensure!(fetches(setup, "stranger", "web")?, "connected, it is known");
+        setup.ok("network disconnect n1 stranger")?;
+        ensure!(!fetches(setup, "stranger", "web")?, "disconnected, it is not");
+
+        // Both the daemon and the resolver may die.
+        let pid = setup.daemon.inspect("client")?["State"]["Pid"].to_string();
+        setup.daemon.end(Signal::KILL)?;
+        let inside = format!("nsenter -t {pid} -n -m -- wget -q -O - http://web/");
+        setup.daemon.sandbox().sh(&inside)?.ok()?;
+        setup.daemon.start_again()?;
+        ensure!(fetches(setup, "client", "web")?, "after the daemon's restart");
+        let processes = setup.daemon.sandbox().processes();
+        let is_it = |name: &str| name == "davit-resolver";
+        let found: Vec<i32> =
+            processes.iter().filter(|(_, name)| is_it(name)).map(|(pid, _)| *pid).collect();
+        ensure!(found.len() == 1, "{found:?} resolvers");
+        setup.daemon.sandbox().sh(&format!("kill -9 {}", found[0]))?.ok()?;
+        setup.ok("run -d --name late --network n1 busybox sleep 1000")?;
+        ensure!(fetches(setup, "client", "web")?, "after the resolver's end");
+        let lost = setup.davit("exec client timeout 20 nslookup late.n1")?;
+        ensure!(lost.code == 0, "{} {}", lost.stdout, lost.stderr);
+
+        setup.ok("rm -f web client stranger late")?;
+        Ok(())
+    })
+}
+
+/// Whether the page of a container can be fetched by a name from inside another one.
+fn fetches(setup: &Setup, from: &str, name: &str) -> Result<bool> {
+    let url = format!("http://{name}/");
+    Ok(setup.davit(&format!("exec {from} timeout 20 wget -q -O - {url}"))?.code == 0)
+}

@@ -111,6 +111,7 @@ async fn remove(inner: &Arc<Inner>, container: &Arc<Container>, volumes: bool) -
 /// Deletes everything of a container that does not run.
 fn delete(inner: &Inner, container: &Container, volumes: bool) -> Result<()> {
     let snapshot = container.snapshot();
+    inner.resolver.forget(inner, container.id.as_str());
     inner.networks.remove_sandbox(container.id.as_str())?;
     inner.images.remove_container_layer(&container.id)?;
     // Renamed before it is unlinked: half a directory would be a bad record at the next start.

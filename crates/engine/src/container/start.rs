@@ -96,6 +96,7 @@ fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     // Before there is a process: a daemon that is started again must find its network in the record.
     container.change(|present| note(present, &snapshot));
     container.save(Durability::Relaxed)?;
+    inner.resolver.update(inner, &snapshot);
     let (monitor, events) = inner.shim.launch(Role::Create, &container.bundle)?;
     Ok(Prepared { join, monitor, events })
 }
@@ -370,7 +371,11 @@ async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, why: &Error) {
     // Whoever attached and waits is told by the end of the connection.
     drop(container.take_clients());
     let (shared, known) = (Arc::clone(inner), Arc::clone(container));
-    let released = blocking(move || shared.networks.remove_sandbox(known.id.as_str())).await;
+    let released = blocking(move || {
+        shared.resolver.forget(&shared, known.id.as_str());
+        shared.networks.remove_sandbox(known.id.as_str())
+    })
+    .await;
     container.change(network::disconnect);
     let paths = Arc::clone(container);
     container.change(|snapshot| note_paths(&paths, snapshot));

@@ -164,6 +164,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, container: &Arc<Container>) {
     let snapshot = container.snapshot();
     let (shared, known) = (Arc::clone(inner), Arc::clone(container));
     let removed = blocking(move || {
+        shared.resolver.forget(&shared, known.id.as_str());
         let result = shared.networks.remove_sandbox(known.id.as_str());
         sweep(&shared, &known);
         result

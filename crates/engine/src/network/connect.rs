@@ -11,7 +11,7 @@ use davit_network::{Endpoint, NetworkInfo, Sandbox};
 use davit_types::{Error, Kind, Result};
 
 use super::endpoint::{endpoint_spec, forget_endpoint, note_endpoint, note_names, note_sandbox};
-use super::files::edit_hosts;
+use super::files::{edit_hosts, update_resolv_conf};
 use super::ports;
 use crate::container::{Container, EndpointRecord, Snapshot, blocking, detached, publish_network};
 use crate::engine::Inner;
@@ -97,7 +97,7 @@ fn connect(
         }
         return Err(failure);
     }
-    announce(inner, container, given.as_ref(), (info, "connect"));
+    announce(inner, container, (&snapshot, given.as_ref()), (info, "connect"));
     Ok(())
 }
 
@@ -133,7 +133,7 @@ fn disconnect(inner: &Inner, container: &Container, info: &NetworkInfo) -> Resul
         let wanted = ports::requests(&snapshot.record.config, &snapshot.host_config)?;
         let left = inner.networks.disconnect(container.id.as_str(), &info.id, &wanted)?;
         settle(container, &left)?;
-        announce(inner, container, Some(given), (info, "disconnect"));
+        announce(inner, container, (&snapshot, Some(given)), (info, "disconnect"));
         Ok(())
     });
     if done.is_err() && given.is_some() {
@@ -156,13 +156,15 @@ fn settle(container: &Container, left: &Sandbox) -> Result<()> {
 fn announce(
     inner: &Inner,
     container: &Container,
-    endpoint: Option<&Endpoint>,
+    (before, endpoint): (&Snapshot, Option<&Endpoint>),
     (info, action): (&NetworkInfo, &str),
 ) {
     let snapshot = container.snapshot();
+    inner.resolver.update(inner, &snapshot);
     let edited = endpoint.map(|endpoint| edit_hosts(&snapshot, endpoint, action == "connect"));
-    if let Some(Err(failure)) = edited {
-        tracing::warn!(id = %container.id, error = %error::chain(&failure), "edit the hosts");
+    let edited = edited.unwrap_or(Ok(())).and(update_resolv_conf(inner, before, &snapshot));
+    if let Err(failure) = edited {
+        tracing::warn!(id = %container.id, error = %error::chain(&failure), "edit its files");
     }
     publish_network(inner, &snapshot, &info.id, action);
 }

@@ -1,13 +1,16 @@
 //! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` of a container, written before each start.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use davit_network::Endpoint;
-use davit_network::files::{Hosts, ResolvConf, host_resolv_conf, hosts, resolv_conf};
+use davit_network::files::{
+    Hosts, ResolvConf, host_resolv_conf, hosts, internal_resolv_conf, resolv_conf,
+};
 use davit_types::{Context, Error, Result};
 
 use super::Join;
+use super::resolver::uses_resolver;
 use crate::container::{Container, Snapshot};
 use crate::engine::Inner;
 use crate::spec::{Mount, Namespace};
@@ -31,9 +34,13 @@ pub(crate) fn write_files(
         return Ok(mounts(snapshot));
     }
     let path = |name: &str| container.directory.join(name);
+    let is_host = join.namespace == Namespace::Host;
     write(&path("hostname"), &format!("{}\n", snapshot.record.config.hostname))?;
     write(&path("hosts"), &hosts_text(inner, snapshot, join)?)?;
-    write(&path("resolv.conf"), &resolv_conf_text(inner, snapshot, join)?)?;
+    write(
+        &path("resolv.conf"),
+        &resolv_conf_text(inner, snapshot, (is_host, uses_resolver(snapshot)))?,
+    )?;
     let record = &mut snapshot.record;
     record.hostname_path = path("hostname").display().to_string();
     record.hosts_path = path("hosts").display().to_string();
@@ -126,24 +133,61 @@ fn extra_hosts(inner: &Inner, given: &[String]) -> Result<Vec<(String, IpAddr)>>
         .collect()
 }
 
-fn resolv_conf_text(inner: &Inner, snapshot: &Snapshot, join: &Join) -> Result<String> {
+/// The servers that are asked from inside; none: the host's.
+pub(crate) fn nameservers(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<IpAddr>> {
+    let servers = match snapshot.host_config.dns.as_deref() {
+        None | Some([]) => &inner.config.dns,
+        Some(given) => given,
+    };
+    let parse = |text: &String| {
+        text.parse().map_err(|_| Error::invalid(format!("invalid DNS server: {text:?}")))
+    };
+    servers.iter().map(parse).collect()
+}
+
+/// Brings `resolv.conf` of a running container in line with its networks, unless somebody has
+/// changed it. The file is a mount inside: it is changed in place.
+pub(crate) fn update_resolv_conf(inner: &Inner, before: &Snapshot, now: &Snapshot) -> Result<()> {
+    let (was, is) = (uses_resolver(before), uses_resolver(now));
+    if was == is {
+        return Ok(());
+    }
+    let path = Path::new(&now.record.resolv_conf_path);
+    let failed = || format!("edit {}", path.display());
+    let present = std::fs::read_to_string(path).context(failed)?;
+    if present != resolv_conf_text(inner, before, (false, was))? {
+        return Ok(());
+    }
+    let text = resolv_conf_text(inner, now, (false, is))?;
+    std::fs::write(path, text).context(failed)
+}
+
+/// The text for a container on the host's network, or with the resolver.
+fn resolv_conf_text(
+    inner: &Inner,
+    snapshot: &Snapshot,
+    (is_host, internal): (bool, bool),
+) -> Result<String> {
     let host_config = &snapshot.host_config;
     let list = |given: &Option<Vec<String>>, default: &[String]| match given.as_deref() {
         None | Some([]) => default.to_vec(),
         Some(given) => given.to_vec(),
     };
-    let servers = list(&host_config.dns, &inner.config.dns);
-    if join.namespace == Namespace::Host && servers.is_empty() {
+    let nameservers = nameservers(inner, snapshot)?;
+    if is_host && nameservers.is_empty() {
         return std::fs::read_to_string("/etc/resolv.conf").or_else(|_| Ok(String::new()));
     }
-    let nameservers = servers
-        .iter()
-        .map(|text| {
-            text.parse().map_err(|_| Error::invalid(format!("invalid DNS server: {text:?}")))
-        })
-        .collect::<Result<Vec<IpAddr>>>()?;
-    let (path, text) = host_resolv_conf()?;
-    Ok(resolv_conf(&ResolvConf {
+    let (path, text) = if internal {
+        // The resolver asks from the host: its stub will do.
+        (
+            PathBuf::from("/etc/resolv.conf"),
+            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        )
+    } else {
+        host_resolv_conf()?
+    };
+    let write = if internal { internal_resolv_conf } else { resolv_conf };
+    Ok(write(&ResolvConf {
         host: &text,
         host_path: &path.display().to_string(),
         ipv6: false,

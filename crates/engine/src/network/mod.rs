@@ -5,8 +5,10 @@ mod endpoint;
 mod files;
 mod manage;
 mod ports;
+mod resolver;
 mod verbs;
 
 pub(crate) use endpoint::{Join, connect, disconnect, join, namespace_path, running_donor};
 pub(crate) use files::write_files;
 pub(crate) use ports::listed_ports;
+pub(crate) use resolver::Resolver;

@@ -65,6 +65,13 @@ fn match_expressions(family: Family, condition: &Match) -> Attributes {
             let load = Attributes::default().u32(1, REGISTER).u32(2, META_L4PROTO);
             expression("meta", load).append(&compare(EQUAL, &[number]))
         }
+        Match::Port(protocol, port) => {
+            let kind = Attributes::default().u32(1, REGISTER).u32(2, META_L4PROTO);
+            expression("meta", kind)
+                .append(&compare(EQUAL, &[protocol.number()]))
+                .append(&load(TRANSPORT_HEADER, 2, 2, REGISTER))
+                .append(&compare(EQUAL, &port.to_be_bytes()))
+        }
         Match::Open => {
             let found = Attributes::default().text(1, Map::Open.name()).u32(2, REGISTER);
             key(family, Map::Open).append(&expression("lookup", found))
@@ -83,6 +90,15 @@ fn action_expressions(family: Family, action: Action) -> Attributes {
             let data = value(&octets(address));
             let load = Attributes::default().u32(1, REGISTER).nested(2, data);
             expression("immediate", load).append(&expression("nat", translation(family, SNAT)))
+        }
+        Action::Destination(address, port) => {
+            let set = |register, bytes: &[u8]| {
+                let load = Attributes::default().u32(1, register).nested(2, value(bytes));
+                expression("immediate", load)
+            };
+            set(REGISTER, &address.octets())
+                .append(&set(PART_0 + 1, &port.to_be_bytes()))
+                .append(&expression("nat", rewrite(family).u32(5, PART_0 + 1)))
         }
         Action::Rewrite(Map::Ranges) => {
             lookup(family, Map::Ranges).append(&expression("nat", rewrite(family)))

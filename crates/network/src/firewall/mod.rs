@@ -13,7 +13,7 @@ pub(crate) mod ruleset;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use davit_types::{Context, Result};
@@ -116,6 +116,14 @@ impl Firewall {
     fn table(&self, ip: IpAddr) -> &Table {
         &self.tables[Family::of(ip).index()]
     }
+}
+
+/// In the calling thread's network namespace: leads queries to `address` to these ports, UDP and
+/// TCP. The connection is the caller's to close, which takes a while.
+pub(crate) fn lead_to_resolver(address: Ipv4Addr, ports: [u16; 2]) -> io::Result<Connection> {
+    let connection = nft::connect()?;
+    nft::replace_table(&connection, &ruleset::resolver(address, ports))?;
+    Ok(connection)
 }
 
 impl Table {

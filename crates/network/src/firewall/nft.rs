@@ -97,7 +97,7 @@ pub(crate) fn replace_table(connection: &Connection, ruleset: &Ruleset) -> io::R
         batch.push(DELTABLE, 0, table.as_bytes());
         let comment = comment_data(&layout(ruleset));
         batch.push(NEWTABLE, CREATE, named(at.0, at.1).bytes(TABLE_USERDATA, &comment).as_bytes());
-        for (id, map) in (1..).zip(Map::ALL) {
+        for (id, map) in (1..).zip(ruleset.maps.iter().copied()) {
             let definition = named(at.0, at.1).append(&entry::map_definition(at.0, map, id));
             batch.push(NEWSET, CREATE, definition.as_bytes());
         }

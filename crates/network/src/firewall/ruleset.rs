@@ -89,6 +89,7 @@ pub(crate) struct Published {
 pub(crate) struct Ruleset {
     pub(crate) family: Family,
     pub(crate) table: String,
+    pub(crate) maps: &'static [Map],
     pub(crate) chains: Vec<Chain>,
     /// Of all maps.
     pub(crate) elements: Vec<Element>,
@@ -146,6 +147,8 @@ pub(crate) enum Match {
     ControlMessage(Family),
     /// The destination and its port are in the set "open".
     Open,
+    /// The destination's port.
+    Port(Protocol, u16),
 }
 
 /// What happens to a packet.
@@ -159,6 +162,8 @@ pub(crate) enum Action {
     Source(IpAddr),
     /// The destination is looked up.
     Rewrite(Map),
+    /// The destination becomes this address and port.
+    Destination(Ipv4Addr, u16),
 }
 
 /// An entry of one of the maps.
@@ -183,6 +188,7 @@ pub(crate) fn ruleset(settings: &Settings, published: &BTreeMap<IpAddr, Publishe
     Ruleset {
         family: settings.family,
         table: settings.table.clone(),
+        maps: &Map::ALL,
         chains: vec![
             guard(settings),
             publish(settings.family),
@@ -192,6 +198,23 @@ pub(crate) fn ruleset(settings: &Settings, published: &BTreeMap<IpAddr, Publishe
             postrouting(settings),
         ],
         elements: own.flat_map(|(ip, published)| elements(*ip, published)).collect(),
+    }
+}
+
+/// The table inside a container that leads queries to the resolver at `address` to the ports it
+/// really has, UDP and TCP.
+pub(crate) fn resolver(address: Ipv4Addr, ports: [u16; 2]) -> Ruleset {
+    let to = IpNet::V4(Ipv4Net::new_assert(address, 32));
+    let rules = [Protocol::Udp, Protocol::Tcp].into_iter().zip(ports).map(|(protocol, port)| {
+        let matches = [Match::Destination(to), Match::Port(protocol, 53)];
+        rule(matches, Action::Destination(address, port))
+    });
+    Ruleset {
+        family: Family::V4,
+        table: "davit-dns".to_owned(),
+        maps: &[],
+        chains: vec![chain("output", "nat", Point::Output, -100, rules.collect())],
+        elements: Vec::new(),
     }
 }
 
@@ -452,6 +475,7 @@ impl fmt::Display for Rule {
                 Match::ControlMessage(Family::V4) => f.write_str("meta l4proto icmp "),
                 Match::ControlMessage(Family::V6) => f.write_str("meta l4proto ipv6-icmp "),
                 Match::Open => f.write_str("daddr . l4proto . dport @open "),
+                Match::Port(protocol, port) => write!(f, "{protocol} dport {port} "),
             }?;
         }
         match self.action {
@@ -461,6 +485,7 @@ impl fmt::Display for Rule {
             Action::Masquerade => f.write_str("masquerade"),
             Action::Source(address) => write!(f, "snat to {address}"),
             Action::Rewrite(map) => write!(f, "dnat to @{}", map.name()),
+            Action::Destination(address, port) => write!(f, "dnat to {address}:{port}"),
         }
     }
 }
@@ -651,6 +676,21 @@ table ip davit {
         let shifted =
             [port("0.0.0.0", 8000, 80, Protocol::Tcp), port("0.0.0.0", 8001, 81, Protocol::Tcp)];
         assert_eq!(elements(ip, &nat(&shifted)).len(), 2);
+    }
+
+    #[test]
+    fn queries_are_led_to_the_resolvers_ports() {
+        let text = resolver(Ipv4Addr::new(127, 0, 0, 11), [1001, 1002]).to_string();
+        let expected = "\
+table ip davit-dns {
+\tchain output {
+\t\ttype nat hook Output priority -100
+\t\tip daddr 127.0.0.11/32 udp dport 53 dnat to 127.0.0.11:1001
+\t\tip daddr 127.0.0.11/32 tcp dport 53 dnat to 127.0.0.11:1002
+\t}
+}
+";
+        assert_eq!(text, expected);
     }
 
     #[test]
