@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// Mirror of Docker Hub (repeatable)
     #[arg(long, value_name = "URL")]
     pub(crate) registry_mirror: Vec<String>,
+    /// File of rules for single registries [default: /etc/davit/registries.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registries_file: Option<PathBuf>,
     /// Layers downloaded at the same time [default: 3]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) max_concurrent_downloads: Option<usize>,

@@ -34,6 +34,7 @@ pub(crate) struct ConfigFile {
     pub(crate) dns_search: Option<Vec<String>>,
     pub(crate) insecure_registries: Option<Vec<String>>,
     pub(crate) registry_mirrors: Option<Vec<String>>,
+    pub(crate) registries_file: Option<PathBuf>,
     pub(crate) max_concurrent_downloads: Option<usize>,
     pub(crate) max_concurrent_uploads: Option<usize>,
     pub(crate) max_download_attempts: Option<u32>,

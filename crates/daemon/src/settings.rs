@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use davit_api::container::{LogConfig, Ulimit};
-use davit_engine::{Config, TransferLimits};
+use davit_engine::{Config, RegistryRule, TransferLimits};
 
 use crate::api::VERSION;
 use crate::args::Args;
 use crate::config_file::ConfigFile;
+
+/// Where rules for single registries are.
+const REGISTRIES_FILE: &str = "/etc/davit/registries.json";
 
 /// What the daemon itself needs; the rest is the engine's.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     config.log = log_config(args, file)?;
     config.insecure_registries = joined(&args.insecure_registry, &file.insecure_registries);
     config.registry_mirrors = joined(&args.registry_mirror, &file.registry_mirrors);
+    config.registry_rules = registry_rules(either!(args, file, registries_file))?;
     config.transfers = transfers(args, file)?;
     config.default_runtime = either!(args, file, default_runtime).unwrap_or(config.default_runtime);
     config.runtimes = runtimes(args, file)?;
@@ -92,6 +96,19 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     VERSION.clone_into(&mut config.version);
     network_config(&mut config, args, file)?;
     Ok(config)
+}
+
+/// The rules' file; only the default one may be missing.
+fn registry_rules(file: Option<PathBuf>) -> Result<BTreeMap<String, RegistryRule>> {
+    let path = file.clone().unwrap_or_else(|| PathBuf::from(REGISTRIES_FILE));
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .with_context(|| format!("rules for registries in {}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
+            Ok(BTreeMap::new())
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
 }
 
 /// How many layers move at a time. Docker takes a 0 for its default; less makes no sense.

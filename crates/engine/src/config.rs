@@ -22,8 +22,12 @@ pub struct Config {
     pub network: davit_network::Config,
     /// Registries that may be spoken to without TLS.
     pub insecure_registries: Vec<String>,
-    /// Mirrors of Docker Hub, shown by `info`.
+    /// Mirrors of Docker Hub, asked before it.
     pub registry_mirrors: Vec<String>,
+    /// Rules for single registries: mirrors, certificates, credentials.
+    pub registry_rules: BTreeMap<String, davit_image::RegistryRule>,
+    /// Directories with a folder of certificates per registry.
+    pub registry_certificates: Vec<PathBuf>,
     /// How many layers move between registries and here at a time.
     pub transfers: davit_image::TransferLimits,
     /// Name of the runtime of containers that name none.
@@ -65,6 +69,10 @@ impl Default for Config {
             network: davit_network::Config::default(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            registry_rules: BTreeMap::new(),
+            registry_certificates: ["/etc/docker/certs.d", "/etc/davit/certs.d"]
+                .map(PathBuf::from)
+                .into(),
             transfers: davit_image::TransferLimits::default(),
             default_runtime: "runc".to_owned(),
             runtimes: BTreeMap::new(),

@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) shim: Shim,
     pub(crate) layout: Layout,
     pub(crate) host: HostFacts,
+    /// How registries are reached.
+    pub(crate) registries: Arc<davit_image::RegistryHosts>,
     /// The daemon's own id, for `info`.
     pub(crate) id: String,
     /// Nobody else works on the data root and the exec root while these are held.
@@ -81,6 +83,17 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+fn registries(config: &Config) -> Result<davit_image::RegistryHosts> {
+    let hosts = davit_image::RegistryHosts {
+        insecure: config.insecure_registries.clone(),
+        hub_mirrors: config.registry_mirrors.clone(),
+        rules: config.registry_rules.clone(),
+        certificates: config.registry_certificates.clone(),
+    };
+    hosts.check()?;
+    Ok(hosts)
+}
+
 impl Inner {
     fn open(config: Config) -> Result<Self> {
         create_roots(&config)?;
@@ -94,6 +107,7 @@ impl Inner {
             networks: Networks::open(config.network.clone())?,
             resolver: Resolver::new(config.shim.clone(), config.exec_root.clone()),
             volumes: Volumes::open(config.data_root.join("volumes"))?,
+            registries: Arc::new(registries(&config)?),
             events: EventBus::new(),
             shim: Shim::new(config.shim.clone()),
             id: engine_id(&config.data_root)?,

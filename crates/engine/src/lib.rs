@@ -27,7 +27,9 @@ mod volume;
 
 pub use config::Config;
 pub use container::streams::Chunks;
-pub use davit_image::{ImportOptions, LoadedImage, Progress, Pulled, RegistryAuth, TransferLimits};
+pub use davit_image::{
+    ImportOptions, LoadedImage, Progress, Pulled, RegistryAuth, RegistryRule, TransferLimits,
+};
 pub use engine::Engine;
 pub use options::{
     AttachOptions, ClientStream, CommitContainerOptions, ListOptions, LogOptions, LogStream,

@@ -8,6 +8,7 @@ use davit_types::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
+use crate::registry::RegistryHosts;
 
 /// Media type, digest and size of a blob, as manifests and indexes name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +116,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Credentials for the registry.
     pub auth: Option<RegistryAuth>,
-    /// Registries (host, host:port or CIDR) spoken to by plain HTTP, besides loopback.
-    pub insecure_registries: Vec<String>,
+    /// How registries are reached.
+    pub hosts: Arc<RegistryHosts>,
     /// Pull every tag of the repository.
     pub all_tags: bool,
 }
@@ -128,8 +129,8 @@ pub struct PushOptions {
     pub platform: Option<Platform>,
     /// Credentials for the registry.
     pub auth: Option<RegistryAuth>,
-    /// Registries (host, host:port or CIDR) spoken to by plain HTTP, besides loopback.
-    pub insecure_registries: Vec<String>,
+    /// How registries are reached.
+    pub hosts: Arc<RegistryHosts>,
     /// Push every tag of the repository.
     pub all_tags: bool,
 }

@@ -22,5 +22,5 @@ pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,
     Progress, PullOptions, Pulled, PushOptions, RegistryAuth, Removed, TransferLimits,
 };
-pub use registry::login;
+pub use registry::{RegistryHosts, RegistryRule, login};
 pub use store::{Finding, ImageStore};

@@ -31,7 +31,7 @@ impl Engine {
         let options = PushOptions {
             platform,
             auth,
-            insecure_registries: self.inner().config.insecure_registries.clone(),
+            hosts: std::sync::Arc::clone(&self.inner().registries),
             all_tags: tag.is_none(),
         };
         self.inner().images.push(&reference, options, progress).await?;
@@ -54,6 +54,6 @@ impl Engine {
     /// # Errors
     /// It does not take them, or does not answer.
     pub async fn login(&self, auth: &RegistryAuth) -> Result<()> {
-        davit_image::login(auth, &self.inner().config.insecure_registries).await
+        davit_image::login(auth, &self.inner().registries).await
     }
 }

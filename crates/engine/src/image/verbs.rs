@@ -36,7 +36,7 @@ impl Engine {
         let options = PullOptions {
             platform: platform.filter(|text| !text.is_empty()).map(Platform::parse).transpose()?,
             auth,
-            insecure_registries: self.inner().config.insecure_registries.clone(),
+            hosts: Arc::clone(&self.inner().registries),
             all_tags,
         };
         let pulled = self.inner().images.pull(&reference, options, progress).await?;

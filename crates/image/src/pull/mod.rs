@@ -55,7 +55,7 @@ impl ImageStore {
         let registry = Arc::new(Registry::new(
             reference,
             options.auth.as_ref(),
-            &options.insecure_registries,
+            &options.hosts,
             Access::Pull,
         )?);
         if !options.all_tags {

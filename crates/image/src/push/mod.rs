@@ -40,12 +40,8 @@ impl ImageStore {
     ) -> Result<()> {
         let names = self.inner.names_to_push(reference, options.all_tags)?;
         let report: Report = Arc::new(progress);
-        let registry = Registry::new(
-            reference,
-            options.auth.as_ref(),
-            &options.insecure_registries,
-            Access::Push,
-        )?;
+        let registry =
+            Registry::new(reference, options.auth.as_ref(), &options.hosts, Access::Push)?;
         report(Progress {
             status: format!("The push refers to repository [{}]", reference.name()),
             ..Progress::default()

@@ -5,6 +5,7 @@ use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
 use super::auth;
+use super::hosts::RegistryHosts;
 use super::transport::{base_url, client, is_plain, request_error};
 use crate::image::RegistryAuth;
 
@@ -15,13 +16,14 @@ const HUB: [&str; 4] = ["", "docker.io", "index.docker.io", "registry-1.docker.i
 ///
 /// # Errors
 /// [`Kind::Unauthorized`] when it does not take them; no answer.
-pub async fn login(auth: &RegistryAuth, insecure: &[String]) -> Result<()> {
+pub async fn login(auth: &RegistryAuth, hosts: &RegistryHosts) -> Result<()> {
+    let insecure = hosts.plain();
     let address = auth.server_address.trim();
     let host = address.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.split('/').next().unwrap_or_default();
     let host = if HUB.contains(&host) { "docker.io" } else { host };
-    let client = client(is_plain(host, insecure))?;
-    let text = format!("{}/v2/", base_url(host, insecure));
+    let client = client(is_plain(host, &insecure), &hosts.tls_files(host)?)?;
+    let text = format!("{}/v2/", base_url(host, &insecure));
     let url = Url::parse(&text).context(|| format!("registry address {address:?}"))?;
     let send = |authorization| {
         let mut request = client.get(url.clone());
@@ -34,7 +36,7 @@ pub async fn login(auth: &RegistryAuth, insecure: &[String]) -> Result<()> {
     let mut response = send(None).await?;
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenges = response.headers().get_all(WWW_AUTHENTICATE);
-        let answer = auth::authorize(&client, challenges.iter(), Some(auth), "", true, insecure);
+        let answer = auth::authorize(&client, challenges.iter(), Some(auth), "", true, &insecure);
         let answer = answer.await.context(|| format!("Get \"{url}\""))?;
         response = send(Some(answer)).await?;
     }

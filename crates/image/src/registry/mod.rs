@@ -2,10 +2,12 @@
 
 mod auth;
 mod challenge;
+mod hosts;
 mod login;
 mod transport;
 mod upload;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use tracing::debug;
 
 use crate::image::{Descriptor, RegistryAuth};
 use crate::manifest;
+pub use hosts::{RegistryHosts, RegistryRule};
 pub use login::login;
 use transport::{base_url, client, is_plain, request_error};
 pub(crate) use upload::Begun;
@@ -38,12 +41,18 @@ const CONTENT_DIGEST: &str = "Docker-Content-Digest";
 pub(crate) struct Registry {
     client: reqwest::Client,
     base: String,
+    /// Its name there; mirrors may have another one.
+    repository: String,
     reference: Reference,
     auth: Option<RegistryAuth>,
     insecure: Vec<String>,
     /// What tokens are asked for, beside what the registry's challenge says.
     access: Access,
     authorization: RwLock<Option<HeaderValue>>,
+    /// Asked first.
+    mirrors: Vec<Registry>,
+    /// A mirror that does not answer is not asked again.
+    is_down: AtomicBool,
 }
 
 /// What is to be done at the registry.
@@ -83,26 +92,79 @@ impl Registry {
     pub(crate) fn new(
         reference: &Reference,
         auth: Option<&RegistryAuth>,
-        insecure: &[String],
+        hosts: &RegistryHosts,
         access: Access,
     ) -> Result<Self> {
-        let insecure = insecure.to_vec();
+        let registry = reference.registry();
+        let insecure = hosts.plain();
         let is_set = |auth: &&RegistryAuth| **auth != RegistryAuth::default();
-        Ok(Self {
-            client: client(is_plain(reference.registry(), &insecure))?,
-            base: base_url(reference.registry(), &insecure),
+        let auth = auth.filter(is_set).cloned().or_else(|| hosts.credentials(registry));
+        let own = Self {
+            client: client(is_plain(registry, &insecure), &hosts.tls_files(registry)?)?,
+            base: base_url(registry, &insecure),
+            repository: reference.repository().to_owned(),
             reference: reference.clone(),
-            auth: auth.filter(is_set).cloned(),
+            auth,
             insecure,
             access,
             authorization: RwLock::new(None),
+            mirrors: Vec::new(),
+            is_down: AtomicBool::new(false),
+        };
+        let mut mirrors = Vec::new();
+        // What is pushed goes to the registry itself.
+        for (address, repository) in hosts.mirrors(registry, reference.repository()) {
+            if access == Access::Pull {
+                mirrors.push(own.mirror(&address, repository, hosts)?);
+            }
+        }
+        Ok(Self { mirrors, ..own })
+    }
+
+    /// A mirror of this repository. It never sees the registry's credentials.
+    fn mirror(&self, address: &str, repository: String, hosts: &RegistryHosts) -> Result<Self> {
+        let url = Url::parse(address).context(|| format!("mirror {address:?}"))?;
+        let host = url.authority();
+        Ok(Self {
+            client: client(url.scheme() == "http", &hosts.tls_files(host)?)?,
+            base: address.trim_end_matches('/').to_owned(),
+            repository,
+            reference: self.reference.clone(),
+            auth: hosts.credentials(host),
+            insecure: self.insecure.clone(),
+            access: Access::Pull,
+            authorization: RwLock::new(None),
+            mirrors: Vec::new(),
+            is_down: AtomicBool::new(false),
         })
+    }
+
+    /// Asks the mirrors, then the registry itself.
+    async fn read(
+        &self,
+        method: Method,
+        rest: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response> {
+        for mirror in self.mirrors.iter().filter(|mirror| !mirror.is_down.load(Ordering::Relaxed)) {
+            match mirror.send(method.clone(), mirror.url(rest)?, headers).await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => {
+                    debug!(mirror = mirror.base, status = %response.status(), "mirror passed over");
+                }
+                Err(error) => {
+                    tracing::warn!(mirror = mirror.base, "mirror not used: {error:#}");
+                    mirror.is_down.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        self.send(method, self.url(rest)?, headers).await
     }
 
     /// The digest that a tag points to, without fetching; `None` if the registry does not say.
     pub(crate) async fn digest_of(&self, tag: &str) -> Result<Option<Digest>> {
-        let url = self.url(&format!("manifests/{tag}"))?;
-        let response = self.send(Method::HEAD, url, &[(ACCEPT, manifest::ACCEPT)]).await?;
+        let rest = format!("manifests/{tag}");
+        let response = self.read(Method::HEAD, &rest, &[(ACCEPT, manifest::ACCEPT)]).await?;
         let response = self.check(response).await?;
         let digest = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         Ok(digest.and_then(|digest| Digest::parse(digest).ok()))
@@ -110,8 +172,8 @@ impl Registry {
 
     /// A manifest or index by tag or digest. The caller compares the digest.
     pub(crate) async fn manifest(&self, name: &str) -> Result<Served> {
-        let url = self.url(&format!("manifests/{name}"))?;
-        let response = self.send(Method::GET, url, &[(ACCEPT, manifest::ACCEPT)]).await?;
+        let rest = format!("manifests/{name}");
+        let response = self.read(Method::GET, &rest, &[(ACCEPT, manifest::ACCEPT)]).await?;
         let response = self.check(response).await?;
         let media_type = response.headers().get(CONTENT_TYPE);
         let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -140,10 +202,10 @@ impl Registry {
     /// A foreign layer that the registry does not have comes from where its descriptor says.
     pub(crate) async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<(Response, u64)> {
         let digest = &blob.digest;
-        let url = self.url(&format!("blobs/{digest}"))?;
+        let rest = format!("blobs/{digest}");
         let range = format!("bytes={offset}-");
         let headers = if offset == 0 { &[][..] } else { &[(RANGE, range.as_str())][..] };
-        let mut response = self.send(Method::GET, url, headers).await?;
+        let mut response = self.read(Method::GET, &rest, headers).await?;
         if response.status() == StatusCode::NOT_FOUND && !blob.urls.is_empty() {
             response = self.foreign(&blob.urls, headers).await?;
         }
@@ -183,7 +245,7 @@ impl Registry {
 
     /// All tags of the repository.
     pub(crate) async fn tags(&self) -> Result<Vec<String>> {
-        let response = self.send(Method::GET, self.url("tags/list")?, &[]).await?;
+        let response = self.read(Method::GET, "tags/list", &[]).await?;
         let response = self.check(response).await?;
         let body = read_limited(response).await.context(|| "read tag list")?;
         let list: TagList = serde_json::from_slice(&body).context(|| "parse tag list")?;
@@ -191,7 +253,7 @@ impl Registry {
     }
 
     fn url(&self, rest: &str) -> Result<Url> {
-        let text = format!("{}/v2/{}/{rest}", self.base, self.reference.repository());
+        let text = format!("{}/v2/{}/{rest}", self.base, self.repository);
         Url::parse(&text).context(|| format!("make URL {text:?}"))
     }
 
@@ -263,7 +325,7 @@ impl Registry {
     }
 
     fn scope(&self, also: &str) -> String {
-        let ours = self.reference.repository();
+        let ours = &self.repository;
         match (self.access, also) {
             (Access::Pull, _) => format!("repository:{ours}:pull"),
             (Access::Push, "") => format!("repository:{ours}:pull,push"),

@@ -3,10 +3,13 @@
 use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use davit_types::{Context as _, Error, Result};
 use reqwest::Url;
+
+use super::hosts::TlsFiles;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// No byte for this long is a broken connection.
@@ -53,7 +56,7 @@ fn is_inside(address: IpAddr, network: &str) -> bool {
 }
 
 /// A client for one pull. HTTP/1.1 only: one HTTP/2 window would slow large layers down.
-pub(super) fn client(plain: bool) -> Result<reqwest::Client> {
+pub(super) fn client(plain: bool, files: &TlsFiles) -> Result<reqwest::Client> {
     // Two providers in one program would make the default ambiguous: name it.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else being first is as good.
@@ -65,9 +68,29 @@ pub(super) fn client(plain: bool) -> Result<reqwest::Client> {
         let without_trust = |_| builder().no_proxy().tls_certs_only([]).build();
         builder().no_proxy().build().or_else(without_trust)
     } else {
-        builder().build()
+        with_files(builder(), files)?.build()
     };
     client.context(|| "make HTTP client")
+}
+
+/// Trusts the registry's own authorities too, and shows our certificate.
+fn with_files(
+    mut builder: reqwest::ClientBuilder,
+    files: &TlsFiles,
+) -> Result<reqwest::ClientBuilder> {
+    let read = |path: &Path| std::fs::read(path).context(|| format!("read {}", path.display()));
+    for path in &files.authorities {
+        let found = reqwest::Certificate::from_pem_bundle(&read(path)?);
+        let found = found.context(|| format!("certificates in {}", path.display()))?;
+        builder = builder.tls_certs_merge(found);
+    }
+    for (certificate, key) in &files.identities {
+        let pem = [read(key)?, read(certificate)?].concat();
+        let identity = reqwest::Identity::from_pem(&pem);
+        let place = || format!("certificate {}", certificate.display());
+        builder = builder.identity(identity.context(place)?);
+    }
+    Ok(builder)
 }
 
 fn builder() -> reqwest::ClientBuilder {

@@ -237,5 +237,7 @@ async fn root_item1_a_push_asks_for_a_token_that_may_push() {
     assert_eq!(tokens[0].headers["authorization"], "Basic dTpw");
 
     let login = RegistryAuth { server_address: to.address.clone(), ..auth };
-    davit_image::login(&login, &[]).await.expect_err("403 on /v2/");
+    davit_image::login(&login, &davit_image::RegistryHosts::default())
+        .await
+        .expect_err("403 on /v2/");
 }

@@ -32,12 +32,22 @@ impl Registry {
     }
 
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Speaks TLS as `localhost`.
+    pub(crate) fn start_tls() -> Self {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/image/data/localhost");
+        Self::start_with(&format!("  tls:\n    certificate: {data}.crt\n    key: {data}.key\n"))
+    }
+
+    fn start_with(more: &str) -> Self {
         let storage = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: {address}\n",
+             http:\n  addr: {address}\n{more}",
             storage.path().display()
         );
         let file = storage.path().join("config.yml");
