@@ -87,7 +87,7 @@ impl Drop for Undo {
     }
 }
 
-fn probe() -> Result<Host, Failure> {
+pub(crate) fn probe() -> Result<Host, Failure> {
     Ok(Host {
         cgroups: Layout::detect().step("detect", "cgroups")?,
         time_namespaces: Path::new("/proc/self/ns/time").exists(),
@@ -306,7 +306,7 @@ pub(crate) fn set_oom_score(wanted: Option<i32>, pid: i32) -> Result<(), Failure
 }
 
 /// What is known before there is a process.
-fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
+pub(crate) fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     State {
         oci_version: request.spec.version().clone(),

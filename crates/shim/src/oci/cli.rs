@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{
-    create, delete, events, exec, features, freeze, kill, list, log, ps, run, spec, start, state,
-    update,
+    checkpoint, create, delete, events, exec, features, freeze, kill, list, log, ps, restore, run,
+    spec, start, state, update,
 };
 
 /// An OCI runtime with runc's command line.
@@ -68,6 +68,8 @@ pub(crate) enum Rootless {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Save a container as files, through criu
+    Checkpoint(Box<checkpoint::Args>),
     /// Create a container, which waits for `start`
     Create(create::Args),
     /// Delete a container that has stopped, or with --force any
@@ -86,6 +88,8 @@ pub(crate) enum Verb {
     Pause(freeze::Args),
     /// List the processes of a container
     Ps(ps::Args),
+    /// Make a container of what checkpoint saved, through criu
+    Restore(Box<restore::Args>),
     /// Let the processes of a paused container go on
     Resume(freeze::Args),
     /// Create a container, start it, and delete it when it ends

@@ -85,7 +85,7 @@ impl Handles {
 }
 
 /// Whoever reads it finds it whole.
-fn write_pid(path: &Path, pid: i32) -> Result<()> {
+pub(crate) fn write_pid(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Error::invalid(format!("{} is no file", path.display())))?;
     let aside = path.with_file_name(format!(".{name}"));

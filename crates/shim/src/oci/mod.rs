@@ -5,9 +5,11 @@
 //! ([`davit_runtime::Launch::gated`]) and not for its creator.
 
 mod bundle;
+mod checkpoint;
 mod cli;
 mod console;
 mod create;
+mod criu;
 mod delete;
 mod events;
 mod exec;
@@ -20,6 +22,7 @@ mod list;
 mod log;
 mod notify;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -100,6 +103,7 @@ impl<'a> Host<'a> {
     fn run(&self, verb: Verb) -> Result<u8> {
         self.log.debug(&format!("{verb:?}"));
         match verb {
+            Verb::Checkpoint(args) => checkpoint::run(self, &args).map(|()| 0),
             Verb::Create(args) => create::run(self, &args).map(|()| 0),
             Verb::Delete(args) => delete::run(self, &args).map(|()| 0),
             Verb::Events(args) => events::run(self, &args).map(|()| 0),
@@ -109,6 +113,7 @@ impl<'a> Host<'a> {
             Verb::List(args) => list::run(self, &args).map(|()| 0),
             Verb::Pause(args) => freeze::pause(self, &args).map(|()| 0),
             Verb::Ps(args) => ps::run(self, &args).map(|()| 0),
+            Verb::Restore(args) => restore::run(self, &args),
             Verb::Resume(args) => freeze::resume(self, &args).map(|()| 0),
             Verb::Run(args) => run::run(self, &args),
             Verb::Spec(args) => spec::run(&args).map(|()| 0),

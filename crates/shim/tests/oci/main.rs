@@ -3,6 +3,7 @@
 //! `DAVIT_TEST_RUNTIME=runc` runs the same tests against runc: one that runc fails, for a rule that it
 //! follows, is a wrong test. Those that are about this program alone say so.
 
+mod checkpoint;
 mod engines;
 mod flags;
 mod lifecycle;
