@@ -263,9 +263,11 @@ mod tests {
                 if kind != "mount" {
                     linux["namespaces"].as_array_mut().expect("a list").push(json!({"type": kind}));
                 }
-                let ids = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
-                linux["uidMappings"] = ids.clone();
-                linux["gidMappings"] = ids;
+                if kind == "user" {
+                    let ids = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+                    linux["uidMappings"] = ids.clone();
+                    linux["gidMappings"] = ids;
+                }
             });
             made.unwrap_or_else(|message| panic!("{kind}: {message}"));
         }
