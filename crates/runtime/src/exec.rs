@@ -17,13 +17,16 @@ use crate::failure::{Step, Wrap, text};
 use crate::hooks;
 use crate::init::{connect_stdio, hide_command_line, join_cgroups};
 use crate::labels;
-use crate::parent::{PidNamespace, died, kill_and_reap, open_unified, report, set_oom_score};
+use crate::parent::{
+    PidNamespace, died, first_word, kill_and_reap, open_unified, report, set_oom_score,
+};
 use crate::plan::{Domain, ProcessPlan};
 use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::request::{Created, ExecRequest, Launch, StartHandle, Stdio};
 use crate::rootfs::{self, Tree};
 use crate::seccomp::{Agent, Filter};
+use crate::stage::{self, Way};
 use crate::state::{State, Status};
 
 /// Makes a process in the namespaces and cgroup of a container. It is set up and waits for
@@ -72,11 +75,13 @@ impl Target {
         let layout = Layout::detect().step("detect", "cgroups")?;
         let cgroup =
             Cgroup::of_process(&layout, state.pid).step("find", "the container's cgroup")?;
+        let has_own = state.cgroup.is_some();
         Ok(Self {
             pidfd,
             kinds: foreign_namespaces(state.pid)?,
-            v1: cgroup.v1_directories().to_vec(),
-            unified: cgroup.unified_directory().map(Path::to_owned),
+            // Without a cgroup of its own (an ordinary user's) it is in that of whoever started it.
+            v1: if has_own { cgroup.v1_directories().to_vec() } else { Vec::new() },
+            unified: cgroup.unified_directory().filter(|_| has_own).map(Path::to_owned),
         })
     }
 
@@ -161,6 +166,8 @@ fn start(
     let agent = Agent::connect(request.seccomp, filter)?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
+    // Only in his own user namespace has an ordinary user the power to enter the others.
+    let staged = target.kinds & namespace::USER != 0 && !rustix::process::geteuid().is_root();
     let guest = Guest {
         id: request.id,
         plan,
@@ -168,26 +175,28 @@ fn start(
         channel: channel.as_fd(),
         stdio: &request.stdio,
         pidfd: target.pidfd.as_fd(),
-        kinds: target.kinds & !namespace::PID,
+        kinds: if staged { 0 } else { target.kinds & !namespace::PID },
         cgroup_files: &files,
         filter,
         runtime: RuntimeFile::own()?,
         launch: request.launch,
     };
-    let child = {
-        let _inside = (target.kinds & namespace::PID != 0)
-            .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), request.id))
-            .transpose()?;
-        let _elsewhere = Elsewhere::on(&plan.schedule.first_processors)?;
-        clone3(0, unified.as_ref().map(OwnedFd::as_fd), || {
-            // The child's copy would keep the channel open when the starter is gone.
-            starter = None;
-            report(guest.channel, guest.run())
-        })
-        .step("clone", "process")?
+    let elsewhere = Elsewhere::on(&plan.schedule.first_processors)?;
+    let cloned = if staged {
+        let way = Way { channel: channel.as_fd(), cgroup: unified.as_ref(), flags: 0 };
+        let enter = || {
+            namespace::setns(target.pidfd.as_fd(), target.kinds)
+                .step("join", "the container's namespaces")
+        };
+        stage::through(&way, &mut starter, enter, || report(guest.channel, guest.run()))
+    } else {
+        clone(&guest, target, unified.as_ref(), &mut starter)
     };
+    drop(elsewhere);
     drop(channel);
     let starter = starter.expect("only the child lets go of it");
+    // What the process in between had to say tells more than that it is gone.
+    let child = cloned.map_err(|failure| first_word(&starter, staged).unwrap_or(failure))?;
     let ready = set_oom_score(plan.oom_score_adj, child.pid)
         .and_then(|()| wait_ready(state, &starter, &child, agent.as_ref()));
     match ready {
@@ -202,6 +211,23 @@ fn start(
             Err(failure)
         }
     }
+}
+
+fn clone(
+    guest: &Guest<'_>,
+    target: &Target,
+    cgroup: Option<&OwnedFd>,
+    starter: &mut Option<OwnedFd>,
+) -> Result<Child, Failure> {
+    let _inside = (target.kinds & namespace::PID != 0)
+        .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), guest.id))
+        .transpose()?;
+    clone3(0, cgroup.map(AsFd::as_fd), || {
+        // The child's copy would keep the channel open when the starter is gone.
+        *starter = None;
+        report(guest.channel, guest.run())
+    })
+    .step("clone", "process")
 }
 
 fn wait_ready(

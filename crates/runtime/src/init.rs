@@ -158,7 +158,9 @@ impl Init<'_> {
         if hooks.create_container.is_empty() {
             return Ok(());
         }
-        let surroundings = HookSurroundings { directory: Some(&self.plan.rootfs), env: None };
+        // As runc has it: in the root, with the environment of the program.
+        let env = hooks::pairs(&self.plan.process.env);
+        let surroundings = HookSurroundings { directory: Some(&self.plan.rootfs), env: Some(&env) };
         let pid = hooks::own_pid()?;
         hooks.run(Kind::CreateContainer, &self.plan.subject(), pid, &surroundings)
     }

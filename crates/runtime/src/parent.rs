@@ -137,7 +137,10 @@ fn build(
     let told = starter.as_ref().expect("only the child lets go of it");
     let child = match cloned {
         // What the process in between had to say tells more than that it is gone.
-        Err(failure) => return Err(first_word(told).unwrap_or(failure)),
+        Err(failure) => {
+            let staged = stage::is_needed(&plan.namespaces);
+            return Err(first_word(told, staged).unwrap_or(failure));
+        }
         Ok(child) => child,
     };
     undo.child = Some(child.pidfd.try_clone().step("copy", "pidfd")?);
@@ -168,8 +171,11 @@ fn clone(
     .step("clone", "container process")
 }
 
-/// A failure that was told before there was a child.
-fn first_word(starter: &OwnedFd) -> Option<Failure> {
+/// A failure that a process in between told before there was a child.
+pub(crate) fn first_word(starter: &OwnedFd, staged: bool) -> Option<Failure> {
+    if !staged {
+        return None;
+    }
     match startsync::receive(starter.as_fd()) {
         Ok(startsync::Message::Failed(failure)) => Some(failure),
         _ => None,

@@ -6,7 +6,7 @@
 //! caller can't do either himself: there is no way back. Where neither is needed there is no such
 //! process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use davit_sys::clone::{Child, clone3, clone3_sibling};
 use davit_sys::{fdpass, namespace};
@@ -29,15 +29,52 @@ pub(crate) fn clone(
     cgroup: Option<&OwnedFd>,
     starter: &mut Option<OwnedFd>,
 ) -> Result<Child, Failure> {
+    let enter = || {
+        // The user namespace first: it gives the power to enter those that belong to it.
+        let user = init.entries.iter().filter(|entry| entry.kind == namespace::USER);
+        let others = init.entries.iter().filter(|entry| entry.kind != namespace::USER);
+        for Entry { kind, file, name } in user.chain(others) {
+            namespace::setns(file.as_fd(), *kind).step("join namespace", name)?;
+        }
+        check_tables(&init.plan.namespaces)
+    };
+    let body = || report(init.channel, init.run());
+    let way = Way { channel: init.channel, cgroup, flags: init.plan.namespaces.new };
+    through(&way, starter, enter, body)
+}
+
+/// How the process in between comes to be and what it makes.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    /// Where it tells what fails.
+    pub(crate) channel: BorrowedFd<'a>,
+    /// Unified cgroup to be born in.
+    pub(crate) cgroup: Option<&'a OwnedFd>,
+    /// Namespaces to be made.
+    pub(crate) flags: u64,
+}
+
+/// A child of the caller's that runs `body`, made by a process that has done `enter`.
+pub(crate) fn through(
+    way: &Way<'_>,
+    starter: &mut Option<OwnedFd>,
+    enter: impl FnOnce() -> Result<(), Failure>,
+    body: impl FnOnce() -> i32,
+) -> Result<Child, Failure> {
     let (receiver, sender) = fdpass::pair().step("make", "socket pair")?;
     let mut receiver = Some(receiver);
-    let stage = clone3(0, cgroup.map(AsFd::as_fd), || {
+    let stage = clone3(0, way.cgroup.map(AsFd::as_fd), || {
         receiver = None;
         // The copies would keep the channel open when the starter is gone.
         *starter = None;
-        match enter_and_clone(init, &sender) {
+        let made = enter().and_then(|()| {
+            let child = clone3_sibling(way.flags, body).step("clone", "container process")?;
+            let pid = child.pid.to_le_bytes();
+            fdpass::send(&sender, &pid, &[child.pidfd.as_fd()]).step("send", "container process")
+        });
+        match made {
             Ok(()) => 0,
-            Err(failure) => report(init.channel, Err(failure)),
+            Err(failure) => report(way.channel, Err(failure)),
         }
     })
     .step("clone", "process in between")?;
@@ -45,34 +82,15 @@ pub(crate) fn clone(
     let mut pid = [0; 4];
     let receiver = receiver.expect("only the child lets go of it");
     let received = fdpass::recv(&receiver, &mut pid).step("receive", "container process");
-    // It has nothing more to do, and may not be waited for by number later.
+    // It has nothing more to do.
     kill_and_reap(&stage.pidfd);
     match received? {
         (4, mut fds) if fds.len() == 1 => {
             Ok(Child { pid: i32::from_le_bytes(pid), pidfd: fds.remove(0) })
         }
         // Its failure is in the channel.
-        _ => Err(failure_of(init)),
+        _ => Err(text("clone", "", "the process in between ended without a container process")),
     }
-}
-
-fn failure_of(init: &Init<'_>) -> Failure {
-    let name = init.plan.id.as_str();
-    text("clone", name, "the process in between ended without a container process")
-}
-
-fn enter_and_clone(init: &Init<'_>, sender: &OwnedFd) -> Result<(), Failure> {
-    // The user namespace first: it gives the power to enter those that belong to it.
-    let user = init.entries.iter().filter(|entry| entry.kind == namespace::USER);
-    let others = init.entries.iter().filter(|entry| entry.kind != namespace::USER);
-    for Entry { kind, file, name } in user.chain(others) {
-        namespace::setns(file.as_fd(), *kind).step("join namespace", name)?;
-    }
-    check_tables(&init.plan.namespaces)?;
-    let child = clone3_sibling(init.plan.namespaces.new, || report(init.channel, init.run()))
-        .step("clone", "container process")?;
-    let pid = child.pid.to_le_bytes();
-    fdpass::send(sender, &pid, &[child.pidfd.as_fd()]).step("send", "container process")
 }
 
 /// Tables that come with a user namespace that exists say what it has to have.

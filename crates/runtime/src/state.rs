@@ -128,7 +128,11 @@ impl State {
             return Status::Paused;
         }
         let program = fs::metadata(format!("/proc/{}/exe", self.pid));
-        let creators = program.is_ok_and(|program| (program.dev(), program.ino()) == self.creator);
+        let creators = match program {
+            Ok(program) => (program.dev(), program.ino()) == self.creator,
+            // Hidden until it executes its program, to an ordinary user even if it is his.
+            Err(error) => self.gated && error.kind() == io::ErrorKind::PermissionDenied,
+        };
         if creators && (!self.gated || gate::is_closed(&self.directory)) {
             return Status::Created;
         }

@@ -112,6 +112,33 @@ fn a_hook_that_fails_before_the_program_undoes_the_container() {
 }
 
 #[test]
+fn without_an_environment_a_hook_has_that_of_who_runs_it() {
+    sandboxed("hooks::without_an_environment_a_hook_has_that_of_who_runs_it", || {
+        let bundle = Bundle::new();
+        let mut spec = bundle.spec(&["true"]);
+        spec["process"]["env"] = json!(["PATH=/bin", "INSIDE=yes"]);
+        let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        // The variable that marks a sandbox is the runtime's own.
+        let outside = r#"[ -z "$INSIDE" ] && [ -n "$DAVIT_TEST_SANDBOX" ]"#;
+        let inside = r#"[ "$INSIDE" = yes ] && [ -z "$DAVIT_TEST_SANDBOX" ]"#;
+        for (kind, script) in [
+            ("prestart", outside),
+            ("createRuntime", outside),
+            ("createContainer", inside),
+            ("startContainer", inside),
+            ("poststop", outside),
+        ] {
+            spec["hooks"][kind] = hook(script);
+        }
+        let streams = Streams::new();
+        let created = bundle.create(spec, streams.stdio).expect("created");
+        created.start.start().expect("started");
+        assert_eq!(collect(created, streams.stdout, streams.stderr).code, 0);
+        assert_eq!(davit_runtime::delete(&bundle.root, "c1").expect("deleted"), []);
+    });
+}
+
+#[test]
 fn a_hook_past_its_time_is_killed_and_has_failed() {
     sandboxed("hooks::a_hook_past_its_time_is_killed_and_has_failed", || {
         let bundle = Bundle::new();

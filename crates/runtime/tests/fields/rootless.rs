@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
+use davit_runtime::state::{State, Status};
 use davit_runtime::{Failure, Launch};
 use serde_json::{Value, json};
 
-use crate::support::{Bundle, Output, Streams, collect, sandboxed};
+use crate::support::{Bundle, Output, Streams, collect, process, sandboxed, wait};
 
 /// `nobody`, who has an entry in every `/etc/passwd`.
 const USER: u32 = 65534;
@@ -104,6 +105,24 @@ fn an_ordinary_user_runs_a_bundle() {
         assert_eq!(words, ["0", "box", "0", &user, "1", "null", "lo", "deny", "1"], "{output:?}");
         assert!(bundle.dir.join("rootfs/tmp/x").exists());
         assert!(!bundle.root.join("c1").exists());
+    });
+}
+
+#[test]
+fn one_that_waits_to_be_started_is_known_as_such() {
+    as_user("rootless::one_that_waits_to_be_started_is_known_as_such", |bundle| {
+        let status = || State::load(&bundle.root, "c1").expect("a state").status();
+        let launch = Launch { rootless: true, gated: true, ..Launch::default() };
+        let spec = spec(bundle, "exec sleep 1000");
+        let created = bundle.create_with(spec, Streams::new().stdio, launch).expect("created");
+        assert_eq!(status(), Status::Created);
+        assert_eq!(davit_runtime::start(&bundle.root, "c1").expect("started"), []);
+        assert_eq!(status(), Status::Running);
+        let output = bundle.run_exec(process(&["id", "-u"])).expect("an exec");
+        assert_eq!(output.stdout, "0\n", "{output:?}");
+        davit_runtime::kill(&bundle.root, "c1", 9).expect("killed");
+        wait(&created);
+        davit_runtime::delete(&bundle.root, "c1").expect("deleted");
     });
 }
 
