@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use davit_testkit::images::{BUSYBOX, LAYERED};
-use davit_testkit::{Need, command};
+use davit_testkit::{Daemon, DaemonOptions, Need, Registry, Sandbox, command, met, requirements};
 use rustix::process::Signal;
 
 use crate::setup::{BOTH, Setup, plan};
@@ -163,4 +163,70 @@ fn item2_a_killed_daemon_leaves_images_and_no_orphans() -> Result<()> {
         ensure!(checked.contains("No problems"), "{checked}");
         Ok(())
     })
+}
+
+/// KiB in use on the file system of `place`.
+fn used(setup: &Setup, place: &str) -> Result<u64> {
+    let told = setup.daemon.sandbox().sh(&format!("df -k --output=used {place}"))?.ok()?;
+    Ok(told.lines().last().context("df says nothing")?.trim().parse()?)
+}
+
+#[test]
+fn item5_a_full_disk_is_pruned_and_little_stays() -> Result<()> {
+    if !met("item5_a_full_disk_is_pruned_and_little_stays", requirements::DAEMON) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new()?;
+    let data_root = sandbox.dir().join("small");
+    fs::create_dir(&data_root)?;
+    let place = data_root.display().to_string();
+    sandbox.sh(&format!("mount -t tmpfs -o size=60m tmpfs {place}"))?.ok()?;
+    let registry = Registry::start(&sandbox, &[BUSYBOX, LAYERED])?;
+    let options = DaemonOptions { data_root: Some(data_root), ..DaemonOptions::default() };
+    let setup = Setup { daemon: Daemon::start_with(sandbox, options)?, registry };
+    let empty = used(&setup, &place)?;
+    setup.daemon.pull(&setup.registry, BUSYBOX)?;
+    setup.daemon.pull(&setup.registry, LAYERED)?;
+    setup.ok("run --name done busybox sh -c true")?;
+    let filled = used(&setup, &place)?;
+    ensure!(filled > empty + 1000, "{empty} {filled}");
+    let fill = format!("dd if=/dev/zero of={place}/fill bs=64k 2>&1; true");
+    ensure!(setup.daemon.sandbox().sh(&fill)?.stdout.contains("No space left"));
+    setup.ok("system prune -af")?;
+    ensure!(setup.ok("images -aq")?.is_empty() && setup.ok("ps -aq")?.is_empty());
+    setup.daemon.sandbox().sh(&format!("rm {place}/fill"))?.ok()?;
+    davit_testkit::until(SECONDS, "95 % to be free again", || {
+        let left = used(&setup, &place)?.saturating_sub(empty);
+        Ok((left * 20 <= filled - empty).then_some(()))
+    })?;
+    ensure!(used(&setup, &place)? <= 16 << 10, "at most 16 MiB stay");
+    ensure!(setup.ok("system check")?.contains("No problems"));
+    setup.daemon.pull(&setup.registry, BUSYBOX)?;
+    ensure!(setup.shell("", "echo again")? == "again");
+    Ok(())
+}
+
+#[test]
+fn item4_rules_for_registries_come_from_a_file() -> Result<()> {
+    if !met("item4_rules_for_registries_come_from_a_file", requirements::DAEMON) {
+        return Ok(());
+    }
+    let sandbox = Sandbox::new()?;
+    let file = sandbox.dir().join("registries.json");
+    let registry = Registry::start(&sandbox, &[BUSYBOX])?;
+    let rules = serde_json::json!({
+        "docker.io": {
+            "mirrors": [format!("http://{}", registry.address())], "rewrite": { "library/": "" },
+        },
+    });
+    fs::write(&file, rules.to_string())?;
+    let arguments = vec!["--registries-file".to_owned(), file.display().to_string()];
+    let options = DaemonOptions { arguments, ..DaemonOptions::default() };
+    let setup = Setup { daemon: Daemon::start_with(sandbox, options)?, registry };
+    let told = setup.ok("pull busybox")?;
+    ensure!(told.contains("Status: Downloaded newer image for busybox:latest"), "{told}");
+    ensure!(setup.shell("", "echo mirrored")? == "mirrored");
+    let shown = setup.daemon.request("GET", "/images/busybox/json?platform=linux/s390x")?;
+    ensure!(shown.status == 404, "{}", shown.text());
+    Ok(())
 }

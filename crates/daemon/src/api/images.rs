@@ -36,7 +36,8 @@ pub(crate) async fn route(request: Request, path: &[&str]) -> Result<Response> {
 async fn one(request: Request, method: Method, name: &str, action: &str) -> Result<Response> {
     match (method, action) {
         (Method::GET, "json") => {
-            let image = request.engine().inspect_image(name).await?;
+            let platform = platform(&request)?;
+            let image = request.engine().inspect_image(name, platform.as_ref()).await?;
             Ok(json(&compat::image(&image, request.version)))
         }
         (Method::GET, "history") => Ok(json(&request.engine().image_history(name).await?)),

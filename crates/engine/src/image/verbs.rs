@@ -45,12 +45,21 @@ impl Engine {
         Ok(pulled)
     }
 
-    /// All about an image.
+    /// All about an image, for one platform if asked.
     ///
     /// # Errors
-    /// There is no such image.
-    pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect> {
-        Ok(inspect(&self.inner().images.resolve(name)?))
+    /// There is no such image, or not for that platform.
+    pub async fn inspect_image(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageInspect> {
+        let images = &self.inner().images;
+        let image = match platform {
+            Some(platform) => images.resolve_platform(name, platform)?,
+            None => images.resolve(name)?,
+        };
+        Ok(inspect(&image))
     }
 
     /// The steps that made an image, newest first.
