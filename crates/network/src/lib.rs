@@ -29,6 +29,7 @@ mod remove;
 mod resolver;
 mod sandbox;
 mod store;
+mod watch;
 
 pub use config::Config;
 pub use definition::{Definition, NetworkRequest, Subnet, SubnetRequest};

@@ -86,7 +86,9 @@ impl Batch {
 impl Connection {
     /// A socket of `protocol` in the calling thread's network namespace.
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
-        let socket = Socket::new(protocol)?;
+        let mut socket = Socket::new(protocol)?;
+        // Otherwise it has no number before it has sent something.
+        socket.bind_auto()?;
         // Only the header of a refused request comes back, not all of it.
         socket.set_cap_ack(true)?;
         Ok(Self { socket })
@@ -169,6 +171,24 @@ impl Connection {
         }
     }
 
+    /// Also receives what the kernel tells `group`, with a buffer of that many bytes.
+    pub(crate) fn join(&self, group: u32, buffer: usize) -> io::Result<()> {
+        sockopt::set_socket_recv_buffer_size_force(&self.socket, buffer)?;
+        self.socket.add_membership(group)
+    }
+
+    /// What has been told; waits for it.
+    pub(crate) fn notices(&self) -> io::Result<Vec<Message>> {
+        self.receive()
+    }
+
+    /// The number that the kernel knows this socket by.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = netlink_sys::SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
     fn transmit(&self, bytes: &[u8], answers: usize) -> io::Result<()> {
         if bytes.len() > USUAL_BUFFER {
             sockopt::set_socket_send_buffer_size_force(&self.socket, bytes.len() * 2)?;
@@ -195,11 +215,19 @@ impl Connection {
     }
 }
 
+impl std::os::fd::AsFd for Connection {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// One received message.
-struct Message {
-    kind: u16,
+pub(crate) struct Message {
+    pub(crate) kind: u16,
     number: u32,
-    payload: Vec<u8>,
+    /// Of a notice: who did it.
+    pub(crate) sender: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Message {
@@ -217,12 +245,13 @@ impl Message {
 fn split(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some((header, _)) = bytes.split_first_chunk::<HEADER_LENGTH>() {
-        let [l0, l1, l2, l3, k0, k1, _, _, n0, n1, n2, n3, ..] = *header;
+        let [l0, l1, l2, l3, k0, k1, _, _, n0, n1, n2, n3, s0, s1, s2, s3] = *header;
         let length = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
         let Some(payload) = bytes.get(HEADER_LENGTH..length) else { break };
         messages.push(Message {
             kind: u16::from_ne_bytes([k0, k1]),
             number: u32::from_ne_bytes([n0, n1, n2, n3]),
+            sender: u32::from_ne_bytes([s0, s1, s2, s3]),
             payload: payload.to_vec(),
         });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

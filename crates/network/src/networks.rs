@@ -25,6 +25,7 @@ use crate::options::{BridgeOptions, GatewayMode};
 use crate::ports::{Ports, Reservation};
 use crate::sandbox::Sandbox;
 use crate::store::{Record, Records, random_id};
+use crate::watch::Watch;
 
 /// What the kernel's interfaces have unless something else is known.
 const USUAL_MTU: u16 = 1500;
@@ -41,7 +42,9 @@ pub struct Networks {
     networks: RwLock<BTreeMap<String, Arc<Net>>>,
     /// One network is made or removed at a time.
     changing: Mutex<()>,
-    pub(crate) firewall: Firewall,
+    pub(crate) firewall: Arc<Firewall>,
+    /// Ends with this.
+    _watch: Watch,
     pub(crate) janitor: Janitor,
     pub(crate) ports: Ports,
     sandboxes: Mutex<HashMap<String, Arc<Mutex<Held>>>>,
@@ -113,11 +116,12 @@ impl Networks {
         }
         let networks: BTreeMap<String, Arc<Net>> =
             nets.into_iter().map(|net| (net.definition.id.clone(), Arc::new(net))).collect();
-        let firewall = Firewall::open(&config.table, rules(&networks))?;
+        let firewall = Arc::new(Firewall::open(&config.table, rules(&networks))?);
         Ok(Self {
             pools,
             networks: RwLock::new(networks),
             changing: Mutex::default(),
+            _watch: Watch::start(Arc::clone(&firewall))?,
             firewall,
             janitor: Janitor::start()?,
             ports: Ports::default(),

@@ -11,10 +11,10 @@ pub(crate) mod message;
 mod nft;
 pub(crate) mod ruleset;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use davit_types::{Context, Result};
 
@@ -33,6 +33,8 @@ struct Table {
     family: Family,
     name: String,
     state: Mutex<State>,
+    /// Numbers of the sockets that changes were made by.
+    senders: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,7 @@ struct State {
     applied: bool,
     /// Absent: not opened yet, or the last use failed.
     connection: Option<Connection>,
+    senders: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl Firewall {
@@ -51,10 +54,12 @@ impl Firewall {
     /// are until [`Firewall::replace`]: their ports are being served.
     pub(crate) fn open(name: &str, bridges: [Vec<BridgeRules>; 2]) -> Result<Self> {
         let [v4, v6] = bridges;
+        let senders: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
         let table = |family, bridges| Table {
             family,
             name: name.to_owned(),
-            state: Mutex::new(State { bridges, ..State::default() }),
+            state: Mutex::new(State { bridges, senders: Arc::clone(&senders), ..State::default() }),
+            senders: Arc::clone(&senders),
         };
         let tables = [table(Family::V4, v4), table(Family::V6, v6)];
         tables.iter().try_for_each(Table::ensure)?;
@@ -111,6 +116,25 @@ impl Firewall {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether a change that the kernel told took something out of our tables, and wasn't our own.
+    pub(crate) fn is_damage(&self, kind: u16, sender: u32, message: &[u8]) -> bool {
+        nft::is_deletion(kind)
+            && nft::table_of(message).is_some_and(|name| name == self.tables[0].name)
+            && !self.tables.iter().any(|table| table.senders().contains(&sender))
+    }
+
+    /// Brings the tables back to what they should be, in one transaction each.
+    pub(crate) fn restore(&self) -> Result<()> {
+        for table in &self.tables {
+            let mut state = table.lock();
+            // Before that it is a former daemon's, which nobody here answers for.
+            if state.applied {
+                table.update_whole(&mut state)?;
+            }
+        }
+        Ok(())
     }
 
     fn table(&self, ip: IpAddr) -> &Table {
@@ -194,6 +218,10 @@ impl Table {
         format!("{verb} nftables table {} {}", self.family.name(), self.name)
     }
 
+    fn senders(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,7 +234,12 @@ impl State {
     ) -> io::Result<T> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => nft::connect()?,
+            None => {
+                let connection = nft::connect()?;
+                let port = connection.port()?;
+                self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+                connection
+            }
         };
         let done = work(&connection)?;
         self.connection = Some(connection);

@@ -39,6 +39,21 @@ const ENTRIES_PER_MESSAGE: usize = 400;
 /// How the maps are laid out; part of the table's comment.
 const MAPS: &str = "published_at, published: hashes; published_ranges, open: ranges";
 
+/// Whether a message of this kind tells that something was deleted.
+pub(crate) fn is_deletion(kind: u16) -> bool {
+    const DELCHAIN: u16 = SUBSYSTEM << 8 | 5;
+    const DELSET: u16 = SUBSYSTEM << 8 | 11;
+    matches!(kind, DELTABLE | DELCHAIN | DELRULE | DELSET | DELSETELEM)
+}
+
+/// The table that a message is about.
+pub(crate) fn table_of(message: &[u8]) -> Option<String> {
+    let mut all = attributes(Attributes::after_header(message));
+    let (_, name) = all.find(|(kind, _)| *kind == TABLE)?;
+    let text = name.strip_suffix(&[0]).unwrap_or(name);
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
 /// A connection for this module's functions. To be kept: closing one waits for the kernel to clean
 /// up after former transactions (about 10 ms). Not to be used after an error: a batch that failed
 /// may leave answers unread.

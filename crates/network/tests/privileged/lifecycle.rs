@@ -214,15 +214,14 @@ fn running_udp_flows_notice_a_change_of_ports() {
 }
 
 #[test]
-fn a_bad_packet_filter_flush_is_healed_by_the_next_publish() {
-    in_private_namespaces("a_bad_packet_filter_flush_is_healed_by_the_next_publish", |host| {
+fn a_publish_right_after_a_flush_finds_or_makes_the_rules() {
+    in_private_namespaces("a_publish_right_after_a_flush_finds_or_makes_the_rules", |host| {
         let networks = host.open();
         let spec = bridge(vec![port(None, 8080, 80, Protocol::Tcp)]);
         let first = networks.create_sandbox("first", &spec).expect("first");
         serve(&first.key, 80);
         shell("nft flush ruleset");
-        let refused = ask_tcp(("127.0.0.1", 8080)).expect_err("no rules");
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "and nobody hangs");
+        // Whether or not they have been restored by now.
         let other = bridge(vec![port(None, 8081, 80, Protocol::Tcp)]);
         let second = networks.create_sandbox("second", &other).expect("second");
         serve(&second.key, 80);

@@ -230,3 +230,61 @@ fn everything_is_there_after_a_restart() {
         assert_eq!(networks.remove("routed").expect_err("in use").kind(), Kind::Forbidden);
     });
 }
+
+#[test]
+fn what_somebody_flushes_is_restored_and_connections_go_on() {
+    in_private_namespaces("what_somebody_flushes_is_restored_and_connections_go_on", |host| {
+        let networks = host.open();
+        networks.recover(&[]).expect("nothing to take over");
+        networks.create(&named("n1")).expect("n1");
+        let ports = vec![port(None, 8080, 80, Protocol::Tcp), port(None, 53, 53, Protocol::Udp)];
+        let web = networks.create_sandbox("web", &on("n1", ports)).expect("web");
+        let (accepted, connections) = std::sync::mpsc::channel();
+        let (ready, listening) = std::sync::mpsc::channel();
+        inside(&web.key, || {
+            let listener = std::net::TcpListener::bind(("0.0.0.0", 80)).expect("listen");
+            std::thread::spawn(move || {
+                ready.send(()).expect("the test waits");
+                listener.incoming().flatten().for_each(|stream| drop(accepted.send(stream)));
+            });
+        });
+        listening.recv().expect("listening");
+        let outside = host.add_outside();
+        let connect = || inside(&outside, || std::net::TcpStream::connect(("192.0.2.1", 8080)));
+        let client = connect().expect("published");
+        let server = connections.recv().expect("connected");
+        // Elements of a hash are listed in any order.
+        let sorted = |command: &str| {
+            let mut words: Vec<String> =
+                shell(command).split([' ', ',', '\n']).map(|word| word.trim().to_owned()).collect();
+            words.retain(|word| !word.is_empty());
+            words.sort();
+            words
+        };
+        let rules = sorted("nft list table ip davit");
+
+        let damages = [
+            "nft flush ruleset",
+            "nft delete table ip davit",
+            "nft flush chain ip davit forward",
+            "nft delete element ip davit published { tcp . 8080 }",
+            "nft flush map ip davit published",
+        ];
+        for damage in damages {
+            shell(damage);
+            eventually("the table is as it was", || {
+                sorted("nft list table ip davit 2>/dev/null || true") == rules
+            });
+            std::io::Write::write_all(&mut &server, b"x").expect("the connection goes on");
+            let mut byte = [0];
+            std::io::Read::read_exact(&mut &client, &mut byte).expect("the connection goes on");
+            connect().expect("published still");
+            connections.recv().expect("connected");
+        }
+        // Its own changes are no damage.
+        networks.remove_sandbox("web").expect("remove");
+        networks.remove("n1").expect("remove");
+        let listed = shell("nft list table ip davit");
+        assert!(!listed.contains("8080") && !listed.contains("br-"), "{listed}");
+    });
+}
