@@ -183,7 +183,7 @@ fn names_resolve_on_networks_of_the_users() -> Result<()> {
         setup.ok("run -d --name client --network n1 --link web:db busybox sleep 1000")?;
         setup.ok("run -d --name stranger --network n2 busybox sleep 1000")?;
         let conf = setup.ok("exec client cat /etc/resolv.conf")?;
-        ensure!(conf.contains("nameserver 127.0.0.11\n") && conf.contains("options ndots:0"));
+        ensure!(conf.contains("nameserver 127.0.0.11\n"), "{conf}");
         let short = setup.ok("inspect -f {{.Id}} web")?[..12].to_owned();
         for name in ["web", "al", "db", "WEB", "web.n1", &short] {
             ensure!(fetches(setup, "client", name)?, "{name} is not known");
