@@ -217,6 +217,56 @@ fn names_resolve_on_networks_of_the_users() -> Result<()> {
     })
 }
 
+#[test]
+fn unknown_names_are_asked_for_elsewhere() -> Result<()> {
+    plan("unknown_names_are_asked_for_elsewhere", &[BUSYBOX]).run(|setup| {
+        let server = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53))
+while True:
+    q, a = s.recvfrom(4096)
+    end = q.index(0, 12) + 5
+    kind = q[end - 3]
+    answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\x35' if kind == 1 else b''
+    count = bytes([0, 1]) if answer else bytes(2)
+    s.sendto(q[:2] + b'\\x81\\x80\\0\\1' + count + bytes(4) + q[12:end] + answer, a)
+";
+        let dir = setup.daemon.sandbox().dir().display().to_string();
+        std::fs::write(format!("{dir}/server.py"), server)?;
+        // Nobody listens at the first one's.
+        std::fs::write(
+            format!("{dir}/resolv.conf"),
+            "nameserver 127.0.0.9\nnameserver 127.0.0.1\n",
+        )?;
+        let script = format!(
+            "mount --bind {dir}/resolv.conf /etc/resolv.conf; \
+             setsid python3 {dir}/server.py </dev/null >/dev/null 2>{dir}/server.log &"
+        );
+        setup.daemon.sandbox().sh(&script)?.ok()?;
+        setup.ok("network create n1")?;
+        setup.ok("network create --internal shut")?;
+        setup.ok("run -d --name client --network n1 busybox sleep 1000")?;
+        setup.ok("run -d --name inner --network shut busybox sleep 1000")?;
+        let asks = |from: &str, name: &str| {
+            setup.davit(&format!("exec {from} timeout 20 nslookup {name}"))
+        };
+        davit_testkit::until(std::time::Duration::from_secs(60), "an answer", || {
+            let found = asks("client", "www.example.com")?;
+            Ok(found.stdout.contains("192.0.2.53").then_some(()))
+        })?;
+        let found = asks("client", "single")?;
+        ensure!(found.stdout.contains("192.0.2.53"), "{} {}", found.stdout, found.stderr);
+        let own = asks("client", "client")?;
+        ensure!(
+            own.stdout.contains("172.18.0.2") && !own.stdout.contains("192.0.2.53"),
+            "{}",
+            own.stdout
+        );
+        let shut = asks("inner", "www.example.com")?;
+        ensure!(!shut.stdout.contains("192.0.2.53"), "{}", shut.stdout);
+        Ok(())
+    })
+}
+
 /// Whether the page of a container can be fetched by a name from inside another one.
 fn fetches(setup: &Setup, from: &str, name: &str) -> Result<bool> {
     let url = format!("http://{name}/");
