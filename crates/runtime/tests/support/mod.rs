@@ -246,6 +246,12 @@ impl Drop for Bundle {
             cgroup.kill_all()?;
             cgroup.remove()
         });
+        // What a test has mounted there; this mount namespace is its own.
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+        for mount in mounts.iter().rev().filter(|mount| Path::new(mount).starts_with(&self.dir)) {
+            let _ = rustix::mount::unmount(*mount, rustix::mount::UnmountFlags::DETACH);
+        }
         let _ = fs::remove_dir_all(&self.dir);
         if !std::thread::panicking() {
             removed.expect("the test's cgroups removed");
