@@ -194,6 +194,10 @@ fn names_resolve_on_networks_of_the_users() -> Result<()> {
         setup.ok("network disconnect n1 stranger")?;
         ensure!(!fetches(setup, "stranger", "web")?, "disconnected, it is not");
 
+        setup.ok("rename web page")?;
+        ensure!(fetches(setup, "client", "page")? && !fetches(setup, "client", "web")?, "renamed");
+        setup.ok("rename page web")?;
+
         // Both the daemon and the resolver may die.
         let pid = setup.daemon.inspect("client")?["State"]["Pid"].to_string();
         setup.daemon.end(Signal::KILL)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use davit_types::{Error, Result};
 
-use super::{blocking, detached};
+use super::{Snapshot, blocking, detached};
 use crate::store::Durability;
 use crate::{Engine, names};
 
@@ -30,17 +30,35 @@ impl Engine {
                 ));
             }
             inner.containers.reserve(&new_name, &container.id)?;
-            container.change(|snapshot| snapshot.record.name = format!("/{new_name}"));
+            container.change(|snapshot| set_name(snapshot, &old_name, &new_name));
             let saved = Arc::clone(&container);
             if let Err(failure) = blocking(move || saved.save(Durability::Durable)).await {
-                container.change(|snapshot| snapshot.record.name.clone_from(&old_name));
+                container.change(|snapshot| {
+                    set_name(snapshot, &new_name, old_name.trim_start_matches('/'));
+                });
                 inner.containers.release(&new_name);
                 return Err(failure);
             }
             inner.containers.release(old_name.trim_start_matches('/'));
+            let (shared, known) = (Arc::clone(&inner), Arc::clone(&container));
+            blocking(move || {
+                shared.resolver.update(&shared, &known.snapshot());
+                Ok(())
+            })
+            .await?;
             inner.publish(&container.snapshot(), "rename", &[("oldName", old_name)]);
             Ok(())
         })
         .await
+    }
+}
+
+/// Gives it the name, and has it answer to that on its networks instead of the former one.
+fn set_name(snapshot: &mut Snapshot, former: &str, name: &str) {
+    let former = former.trim_start_matches('/');
+    snapshot.record.name = format!("/{name}");
+    for endpoint in snapshot.record.network_settings.networks.values_mut() {
+        let names = endpoint.settings.dns_names.iter_mut().flatten();
+        names.filter(|known| *known == former).for_each(|known| name.clone_into(known));
     }
 }
