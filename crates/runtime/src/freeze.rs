@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::cgroup::Cgroup;
 
 use crate::Failure;
 use crate::failure::{Step, text};
@@ -37,6 +37,6 @@ pub fn resume(root: &Path, id: &str) -> Result<(), Failure> {
 fn cgroup(state: &State) -> Result<(Cgroup, &str), Failure> {
     let without = || text("freeze", &state.id, "the container has no cgroup of its own to freeze");
     let path = state.cgroup.as_deref().ok_or_else(without)?;
-    let layout = Layout::detect().step("detect", "cgroups")?;
-    Ok((Cgroup::open(&layout, path).step("open cgroup", path)?, path))
+    let cgroup = state.open_cgroup().step("open cgroup", path)?;
+    Ok((cgroup.ok_or_else(without)?, path))
 }

@@ -26,6 +26,7 @@ mod seccomp;
 mod stage;
 mod start;
 pub mod state;
+pub mod systemd;
 mod update;
 pub mod user;
 

@@ -21,13 +21,14 @@ use crate::hooks::{HookSurroundings, Kind};
 use crate::idmap;
 use crate::init::{Entry, Init};
 use crate::labels;
-use crate::plan::{Host, Join, Plan};
+use crate::plan::{CgroupPlan, Host, Join, Plan, Unit};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::rootfs;
 use crate::seccomp::{Agent, Filter};
 use crate::stage;
 use crate::state::{self, Lock, State};
+use crate::systemd::{self, Held};
 
 /// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
 /// [`davit_sys::startsync::release`].
@@ -35,11 +36,7 @@ use crate::state::{self, Lock, State};
 /// # Errors
 /// The step that failed, with Docker's text where clients match on it. Nothing is left behind.
 pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
-    let host = probe()?;
-    if request.launch.systemd_cgroup {
-        let message = "the systemd cgroup driver is not supported by this runtime";
-        return Err(text("config", "--systemd-cgroup", message));
-    }
+    let host = probe(request.launch.systemd_cgroup)?;
     let plan = Plan::new(request.id, request.bundle, &request.spec, &host)?;
     labels::check(&plan.process, plan.mount_label.as_deref())?;
     let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
@@ -50,7 +47,7 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     let _lock = Lock::take(&directory, request.id)?;
     // Before there is a cgroup: whatever happens to this process, it is found and removed.
     first_record(request, &plan).save(&directory)?;
-    let result = build(request, &plan, &host.cgroups, filter.as_ref(), &mut undo);
+    let result = build(request, &plan, filter.as_ref(), &mut undo);
     let created = result.wrap(|| "unable to start container process".to_owned())?;
     undo.disarm();
     Ok(created)
@@ -62,10 +59,14 @@ struct Undo {
     directory: Option<PathBuf>,
     cgroup: Option<Cgroup>,
     child: Option<OwnedFd>,
+    unit: Option<Unit>,
+    held: Option<Held>,
 }
 
 impl Undo {
     fn disarm(&mut self) {
+        self.unit = None;
+        self.held = None;
         self.directory = None;
         self.cgroup = None;
         self.child = None;
@@ -78,6 +79,10 @@ impl Drop for Undo {
         if let Some(child) = self.child.take() {
             kill_and_reap(&child);
         }
+        self.held = None;
+        if let Some(unit) = self.unit.take() {
+            let _ = systemd::stop(&unit);
+        }
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.remove();
         }
@@ -87,21 +92,21 @@ impl Drop for Undo {
     }
 }
 
-pub(crate) fn probe() -> Result<Host, Failure> {
+pub(crate) fn probe(systemd_cgroup: bool) -> Result<Host, Failure> {
     Ok(Host {
         cgroups: Layout::detect().step("detect", "cgroups")?,
         time_namespaces: Path::new("/proc/self/ns/time").exists(),
+        systemd: systemd_cgroup.then(systemd::here).transpose()?,
     })
 }
 
 fn build(
     request: &CreateRequest<'_>,
     plan: &Plan,
-    layout: &Layout,
     filter: Option<&Filter>,
     undo: &mut Undo,
 ) -> Result<Created, Failure> {
-    let cgroup = make_cgroup(plan, layout, request.launch.rootless, undo)?;
+    let cgroup = make_cgroup(plan, request.launch.rootless, undo)?;
     // Before the child is in it: rule by rule, they take away what they give back later.
     allow_devices(plan, cgroup.as_ref())?;
     let files = cgroup.as_ref().map(Cgroup::join_files).transpose().step("open", "cgroup")?;
@@ -182,19 +187,18 @@ pub(crate) fn first_word(starter: &OwnedFd, staged: bool) -> Option<Failure> {
     }
 }
 
-fn make_cgroup(
-    plan: &Plan,
-    layout: &Layout,
-    rootless: bool,
-    undo: &mut Undo,
-) -> Result<Option<Cgroup>, Failure> {
+fn make_cgroup(plan: &Plan, rootless: bool, undo: &mut Undo) -> Result<Option<Cgroup>, Failure> {
     let Some(wanted) = &plan.cgroup else { return Ok(None) };
-    let cgroup = Cgroup::open(layout, &wanted.path).step("open cgroup", &wanted.path)?;
+    let cgroup = wanted.cgroup.clone();
     if !cgroup.procs().step("read cgroup", &wanted.path)?.is_empty() {
         let message = format!("container's cgroup is not empty: {}", wanted.path);
         return Err(text("cgroup", &wanted.path, message));
     }
     undo.cgroup = Some(cgroup.clone());
+    if let Some(unit) = &wanted.unit {
+        undo.unit = Some(unit.clone());
+        undo.held = Some(start_scope(plan, wanted, unit)?);
+    }
     match cgroup.create() {
         Err(error) if rootless && wanted.limits == Limits::default() && is_refusal(&error) => {
             undo.cgroup = None;
@@ -202,6 +206,13 @@ fn make_cgroup(
         }
         other => other.step("create cgroup", &wanted.path).map(|()| Some(cgroup)),
     }
+}
+
+fn start_scope(plan: &Plan, wanted: &CgroupPlan, unit: &Unit) -> Result<Held, Failure> {
+    let mut properties = systemd::of_container(&plan.id);
+    properties.extend(systemd::of_limits(&wanted.limits, wanted.cgroup.is_v2()));
+    properties.extend(systemd::annotated(&plan.annotations)?);
+    systemd::start(unit, properties)
 }
 
 /// What an ordinary user gets to hear who was given no cgroups of his own.
@@ -323,6 +334,8 @@ pub(crate) fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
         bundle: request.bundle.to_owned(),
         rootfs: plan.rootfs.clone(),
         cgroup: plan.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+        cgroup_paths: plan.cgroup.as_ref().map(|plan| plan.cgroup.paths()).unwrap_or_default(),
+        unit: plan.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()),
         gated: request.launch.gated,
         created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
         annotations: plan.annotations.clone(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use davit_sys::cgroup::{Cgroup, Layout};
+use davit_sys::cgroup::Cgroup;
 use davit_sys::pidfd;
 use rustix::process::{Pid, Signal};
 
@@ -11,6 +11,7 @@ use crate::Failure;
 use crate::failure::{Step, text};
 use crate::hooks;
 use crate::state::{self, Lock, State, Status};
+use crate::systemd;
 
 /// Sends signal number `signal` to the first process of container `id`; 0 only asks whether it can be.
 ///
@@ -118,7 +119,8 @@ fn remove(state: &State) -> Result<(), Failure> {
         cgroup.kill_all().step("kill processes of", id)?;
         thaw(Some(&cgroup));
     }
-    cgroup.remove().step("remove cgroup of", id)
+    let stopped = state.unit.as_ref().map_or(Ok(()), systemd::stop);
+    cgroup.remove().step("remove cgroup of", id).and(stopped)
 }
 
 fn remove_directory(directory: &Path) -> Result<(), Failure> {
@@ -126,9 +128,7 @@ fn remove_directory(directory: &Path) -> Result<(), Failure> {
 }
 
 fn open_cgroup(state: &State) -> Result<Option<Cgroup>, Failure> {
-    let Some(path) = &state.cgroup else { return Ok(None) };
-    let layout = Layout::detect().step("detect", "cgroups")?;
-    Cgroup::open(&layout, path).map(Some).step("open cgroup", path)
+    state.open_cgroup().step("open cgroup of", &state.id)
 }
 
 fn thaw(cgroup: Option<&Cgroup>) {

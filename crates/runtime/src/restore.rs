@@ -37,7 +37,7 @@ pub fn restore(
     request: RestoreRequest<'_>,
     make: impl FnOnce(&Path) -> Result<i32, Failure>,
 ) -> Result<State, Failure> {
-    let plan = Plan::new(request.id, request.bundle, &request.spec, &probe()?)?;
+    let plan = Plan::new(request.id, request.bundle, &request.spec, &probe(false)?)?;
     let directory = state::claim(request.root, request.id)?;
     let mut undo = Undo(Some(directory.clone()));
     let _lock = Lock::take(&directory, request.id)?;

@@ -7,12 +7,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use davit_sys::cgroup::{Cgroup, Layout};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{self, Step, text};
 use crate::hooks::Hooks;
-use crate::plan::Domain;
+use crate::plan::{Domain, Unit};
 use crate::{Failure, gate};
 
 const FILE: &str = "state.json";
@@ -37,6 +38,12 @@ pub struct State {
     pub rootfs: PathBuf,
     /// Its cgroup's path; absent: none of its own.
     pub cgroup: Option<String>,
+    /// Where that is, hierarchy by hierarchy.
+    #[serde(default)]
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The scope that systemd made for it.
+    #[serde(default)]
+    pub unit: Option<Unit>,
     /// Whether it waits for another process than its creator to start it.
     #[serde(default)]
     pub gated: bool,
@@ -154,9 +161,20 @@ impl State {
     }
 
     fn is_frozen(&self) -> io::Result<bool> {
-        let Some(path) = &self.cgroup else { return Ok(false) };
-        let layout = davit_sys::cgroup::Layout::detect()?;
-        davit_sys::cgroup::Cgroup::open(&layout, path)?.is_frozen()
+        self.open_cgroup()?.map_or(Ok(false), |cgroup| cgroup.is_frozen())
+    }
+
+    /// Its cgroup; `None`: it has none of its own.
+    ///
+    /// # Errors
+    /// There are no cgroups.
+    pub fn open_cgroup(&self) -> io::Result<Option<Cgroup>> {
+        let Some(path) = &self.cgroup else { return Ok(None) };
+        let layout = Layout::detect()?;
+        if self.cgroup_paths.is_empty() {
+            return Cgroup::open(&layout, path).map(Some);
+        }
+        Ok(Some(Cgroup::from_paths(&layout, &self.cgroup_paths)))
     }
 }
 
@@ -265,6 +283,8 @@ mod tests {
             bundle: PathBuf::new(),
             rootfs: PathBuf::new(),
             cgroup: None,
+            cgroup_paths: BTreeMap::new(),
+            unit: None,
             gated: false,
             created: 0,
             annotations: BTreeMap::new(),

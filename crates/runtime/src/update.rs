@@ -2,19 +2,25 @@
 
 use std::path::Path;
 
-use davit_sys::cgroup::{Cgroup, Layout, Limits, OomWatch, Stats};
+use davit_sys::cgroup::{Cgroup, Limits, OomWatch, Stats};
 
 use crate::Failure;
 use crate::failure::{Step, text};
 use crate::state::{State, Status};
+use crate::systemd;
 
 /// Sets the limits that are given; the others stay.
 ///
 /// # Errors
 /// `container not running`, or what the kernel says to a value.
 pub fn update(root: &Path, id: &str, limits: &Limits) -> Result<(), Failure> {
-    let cgroup = cgroup(&running(root, id)?)?;
-    cgroup.apply(limits).step("update cgroup of", id)
+    let state = running(root, id)?;
+    let cgroup = cgroup(&state)?;
+    cgroup.apply(limits).step("update cgroup of", id)?;
+    match &state.unit {
+        Some(unit) => systemd::set(unit, systemd::of_limits(limits, cgroup.is_v2())),
+        None => Ok(()),
+    }
 }
 
 /// The counters of container `id`.
@@ -44,6 +50,5 @@ fn running(root: &Path, id: &str) -> Result<State, Failure> {
 fn cgroup(state: &State) -> Result<Cgroup, Failure> {
     let without = || text("cgroup", &state.id, "the container has no cgroup of its own");
     let path = state.cgroup.as_deref().ok_or_else(without)?;
-    let layout = Layout::detect().step("detect", "cgroups")?;
-    Cgroup::open(&layout, path).step("open cgroup", path)
+    state.open_cgroup().step("open cgroup", path)?.ok_or_else(without)
 }

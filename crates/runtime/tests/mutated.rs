@@ -145,8 +145,11 @@ fn no_accident_makes_the_planner_or_the_compiler_panic() {
     let bundle = Bundle::new();
     let good = rich(bundle.spec(&["true"]));
     let mut numbers = Numbers(0x00d1_5ea5_e000_0001);
-    let hosts = [Layout::V2("/sys/fs/cgroup".into())]
-        .map(|cgroups| Host { cgroups, time_namespaces: true });
+    let hosts = [Layout::V2("/sys/fs/cgroup".into())].map(|cgroups| Host {
+        cgroups,
+        time_namespaces: true,
+        systemd: None,
+    });
     let (mut refused, mut planned) = (0, 0);
     for _ in 0..PLANS {
         let mut spec = good.clone();

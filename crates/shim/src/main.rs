@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use davit_monitor::rotate;
-use davit_types::{Error, Result};
+use davit_types::{Context, Error, Result};
 
 /// The name under which the daemon knows the program.
 const NAME: &str = "davit-shim";
@@ -38,6 +38,7 @@ enum Role {
     Monitor { task_dir: PathBuf, handover: RawFd },
     CompressLog { path: PathBuf },
     Resolver,
+    SystemdScope,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +74,9 @@ fn run(role: Role) -> Result<()> {
         Role::CompressLog { path } => rotate::compress(&path)
             .map_err(|error| Error::internal("compress a rotated log").with_source(error)),
         Role::Resolver => resolver::run(),
+        Role::SystemdScope => {
+            davit_runtime::systemd::serve().context(|| "pass an order on to systemd")
+        }
     }
 }
 
@@ -90,6 +94,7 @@ impl Role {
             }
             (Some(rotate::COMPRESS_ROLE), [path]) => Some(Self::CompressLog { path: path.into() }),
             (Some(davit_monitor::resolver::ROLE), []) => Some(Self::Resolver),
+            (Some(davit_runtime::systemd::ROLE), []) => Some(Self::SystemdScope),
             _ => None,
         };
         role.ok_or_else(|| {

@@ -23,6 +23,7 @@ pub(crate) struct Runtime {
     id: String,
     root: PathBuf,
     kind: Kind,
+    systemd_cgroup: bool,
     external: Option<External>,
 }
 
@@ -32,7 +33,13 @@ impl Runtime {
         let external = task.runtime.as_ref().map(|program| {
             External::new(program, &task.runtime_root, &task.id, task.systemd_cgroup)
         });
-        Self { id: task.id.clone(), root: task.runtime_root.clone(), kind: task.kind, external }
+        Self {
+            id: task.id.clone(),
+            root: task.runtime_root.clone(),
+            kind: task.kind,
+            systemd_cgroup: task.systemd_cgroup,
+            external,
+        }
     }
 
     /// Builds the container of the bundle in `task_dir`.
@@ -53,7 +60,10 @@ impl Runtime {
             spec,
             stdio,
             seccomp_cache: Some(&self.root.join("seccomp")),
-            launch: davit_runtime::Launch::default(),
+            launch: davit_runtime::Launch {
+                systemd_cgroup: self.systemd_cgroup,
+                ..davit_runtime::Launch::default()
+            },
         });
         let created = created.map_err(failure::from_runtime)?;
         Ok(Built { created, ours, waits: true })

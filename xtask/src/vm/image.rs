@@ -53,6 +53,7 @@ exec /bin/busybox switch_root /newroot /lib/systemd/systemd
 /// Runs what is on the second disk; its end is the machine's.
 const UNIT: &str = "[Unit]
 Description=Davit's tests
+Requires=basic.target dbus.socket
 After=basic.target dbus.socket
 SuccessAction=poweroff-force
 FailureAction=poweroff-force

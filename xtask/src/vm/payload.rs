@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("davit-sys", "davit_sys", ""),
     ("davit-sys", "cgroup", ""),
     ("davit-runtime", "root", ""),
+    ("davit-shim", "systemd", ""),
     ("davit-e2e", "e2e", "machine|limits"),
 ];
 

@@ -30,7 +30,7 @@ pub use mounts::{CgroupMount, Mount, MountIdMap, MountIds, MountKind, Propagatio
 use namespaces::mappings;
 pub use namespaces::{IdMapping, Join, Namespaces};
 pub use process::{Capabilities, ProcessPlan, Rlimit};
-pub use resources::{CgroupPlan, limits};
+pub use resources::{CgroupPlan, Unit, limits};
 pub use schedule::Schedule;
 pub use sysctl::Sysctl;
 
@@ -41,6 +41,24 @@ pub struct Host {
     pub cgroups: Layout,
     /// It has time namespaces.
     pub time_namespaces: bool,
+    /// The systemd that makes cgroups; absent: they are made by hand.
+    pub systemd: Option<Systemd>,
+}
+
+/// A systemd that makes cgroups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Systemd {
+    /// It is the user's, not the system's.
+    pub user: bool,
+    /// Its own cgroup, below which its slices are.
+    pub cgroup: String,
+}
+
+impl Systemd {
+    /// Where containers go that name no slice.
+    pub fn default_slice(&self) -> &'static str {
+        if self.user { "user.slice" } else { "system.slice" }
+    }
 }
 
 /// Everything that is going to be done for a container.
@@ -108,7 +126,7 @@ impl Plan {
         let process =
             process.ok_or_else(|| config("process", "no process in the configuration"))?;
         let namespaces = Namespaces::new(&linux, host)?;
-        let cgroup = resources::plan(id, &linux)?;
+        let cgroup = resources::plan(id, &linux, host)?;
         let cgroup_mount = CgroupMount::new(host, cgroup.as_ref(), namespaces.new_cgroup)?;
         let mounts = spec.mounts().iter().flatten();
         let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
@@ -284,7 +302,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn host() -> Host {
-        Host { cgroups: Layout::V2("/sys/fs/cgroup".into()), time_namespaces: true }
+        Host { cgroups: Layout::V2("/sys/fs/cgroup".into()), time_namespaces: true, systemd: None }
     }
 
     fn minimal() -> Value {

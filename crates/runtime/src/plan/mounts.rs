@@ -116,9 +116,11 @@ impl CgroupMount {
         plan: Option<&CgroupPlan>,
         namespace: bool,
     ) -> Result<Self, Failure> {
-        let path = plan.map_or("/", |plan| plan.path.as_str());
         let bad = |error: std::io::Error| config("cgroupsPath", error.to_string());
-        let cgroup = Cgroup::open(&host.cgroups, path).map_err(bad)?;
+        let cgroup = match plan {
+            Some(plan) => plan.cgroup.clone(),
+            None => Cgroup::open(&host.cgroups, "/").map_err(bad)?,
+        };
         Ok(match (cgroup.is_v2(), namespace) {
             (true, true) => Self::MountedV2,
             (true, false) => {

@@ -1,39 +1,76 @@
 //! The cgroup and its limits.
 
 use davit_sys::cgroup::{
-    Access, DeviceKind, DeviceRule, DeviceWeight, Hugepages, Limits, Rdma, Throttle,
+    Access, Cgroup, DeviceKind, DeviceRule, DeviceWeight, Hugepages, Limits, Rdma, Scope, Throttle,
 };
 use davit_types::oci::runtime::{
     Linux, LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxResources,
     LinuxThrottleDevice, LinuxWeightDevice,
 };
 
-use super::config;
+use super::{Host, config};
 use crate::Failure;
+use serde::{Deserialize, Serialize};
 
 /// A cgroup to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupPlan {
-    /// Its path in the hierarchies.
+    /// Its path as it was asked for.
     pub path: String,
+    /// Where that is.
+    pub cgroup: Cgroup,
+    /// The unit that systemd makes for it; absent: it is made by hand.
+    pub unit: Option<Unit>,
     /// Its limits.
     pub limits: Limits,
     /// Its device rules, in order; a later one wins.
     pub devices: Vec<DeviceRule>,
 }
 
-pub(super) fn plan(id: &str, linux: &Linux) -> Result<Option<CgroupPlan>, Failure> {
-    let path = match linux.cgroups_path() {
-        Some(path) if !path.as_os_str().is_empty() => path.to_string_lossy().into_owned(),
-        _ => format!("/{id}"),
+/// A scope of systemd's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// The slice it is in.
+    pub slice: String,
+    /// It belongs to the user's systemd, not to the system's.
+    pub user: bool,
+}
+
+pub(super) fn plan(id: &str, linux: &Linux, host: &Host) -> Result<Option<CgroupPlan>, Failure> {
+    let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned());
+    let path = path.filter(|path| !path.is_empty());
+    let bad = |error: std::io::Error| config("cgroupsPath", error.to_string());
+    let (path, cgroup, unit) = match (path, &host.systemd) {
+        (path, Some(systemd)) => {
+            let path = path.unwrap_or_else(|| format!(":davit:{id}"));
+            let scope = Scope::parse(&path, systemd.default_slice()).map_err(bad)?;
+            let below = format!("{}{}", systemd.cgroup, scope.path);
+            let cgroup = Cgroup::open(&host.cgroups, &below).map_err(bad)?;
+            (below, cgroup, Some(Unit { name: scope.unit, slice: scope.slice, user: systemd.user }))
+        }
+        (Some(path), None) if path.starts_with('/') => {
+            let cgroup = Cgroup::open(&host.cgroups, &path).map_err(bad)?;
+            (path, cgroup, None)
+        }
+        (Some(path), None) if path.split(':').count() == 3 => {
+            let text = format!("cgroupsPath {path:?} is for systemd (--systemd-cgroup)");
+            return Err(config("cgroupsPath", text));
+        }
+        (Some(path), None) => {
+            let cgroup = Cgroup::below_own(&host.cgroups, &path).map_err(bad)?;
+            (path, cgroup, None)
+        }
+        (None, None) => {
+            let path = format!("/{id}");
+            let cgroup = Cgroup::open(&host.cgroups, &path).map_err(bad)?;
+            (path, cgroup, None)
+        }
     };
-    if !path.starts_with('/') && path.split(':').count() == 3 {
-        let text = format!("cgroupsPath {path:?} is for systemd, and only cgroupfs is supported");
-        return Err(config("cgroupsPath", text));
-    }
     let resources = linux.resources().clone().unwrap_or_default();
-    let limits = limits(&resources);
-    Ok(Some(CgroupPlan { path, limits, devices: device_rules(&resources)? }))
+    let (limits, devices) = (limits(&resources), device_rules(&resources)?);
+    Ok(Some(CgroupPlan { path, cgroup, unit, limits, devices }))
 }
 
 /// The limits of a configuration or an update; what is 0 or empty is not asked for.

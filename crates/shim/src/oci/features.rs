@@ -138,7 +138,7 @@ fn features() -> Value {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": CAPABILITIES,
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true,
             },
             "seccomp": {
                 "enabled": true,
@@ -193,7 +193,11 @@ mod tests {
         });
         change(&mut spec);
         let spec: Spec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
-        let host = Host { cgroups: Layout::V2("/sys/fs/cgroup".into()), time_namespaces: true };
+        let host = Host {
+            cgroups: Layout::V2("/sys/fs/cgroup".into()),
+            time_namespaces: true,
+            systemd: None,
+        };
         Plan::new("c", Path::new("/b"), &spec, &host).map_err(|failure| failure.message)
     }
 

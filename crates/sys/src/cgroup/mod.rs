@@ -11,6 +11,7 @@ mod layout;
 mod limits;
 mod oom;
 mod processes;
+mod scope;
 mod stats;
 mod stats_v1;
 mod stats_v2;
@@ -30,6 +31,7 @@ pub use error::FileError;
 pub use layout::{Hierarchy, Layout};
 pub use limits::{DeviceWeight, Hugepages, Limits, Rdma, Throttle};
 pub use oom::OomWatch;
+pub use scope::Scope;
 pub use stats::{
     BlkioEntry, CpuStats, HugepageStats, MemoryAmount, MemoryStats, PidsStats, Pressure,
     PressureLine, RdmaStats, Stats,
