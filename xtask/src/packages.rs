@@ -43,6 +43,7 @@ const BASE: &[Package] = &[
 /// For tests alone.
 const TESTS: &[Package] = &[
     package("script", "bsdutils", "a terminal for interactive commands"),
+    package("iptables-nft", "iptables", "puts an administrator's rules beside ours"),
     package("python3", "python3-venv", "runs Docker's Python SDK"),
     package("skopeo", "skopeo", "moves images between registries and archives, to compare with"),
 ];

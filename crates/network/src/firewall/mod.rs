@@ -10,6 +10,7 @@ mod expression;
 pub(crate) mod message;
 mod nft;
 pub(crate) mod ruleset;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -62,8 +63,13 @@ impl Firewall {
             senders: Arc::clone(&senders),
         };
         let tables = [table(Family::V4, v4), table(Family::V6, v6)];
+        let is_used = tables.iter().any(|table| !table.lock().bridges.is_empty());
         tables.iter().try_for_each(Table::ensure)?;
-        Ok(Self { tables })
+        let firewall = Self { tables };
+        if is_used {
+            firewall.ensure_user_chains();
+        }
+        Ok(firewall)
     }
 
     /// Publishes exactly these ports, by the containers' addresses, in one transaction per family.
@@ -89,6 +95,9 @@ impl Firewall {
             if let Err(error) = table.update_whole(&mut state) {
                 state.bridges = former;
                 return Err(error);
+            }
+            if former.is_empty() {
+                table.ensure_user_chain(&mut state);
             }
         }
         Ok(())
@@ -134,7 +143,15 @@ impl Firewall {
                 table.update_whole(&mut state)?;
             }
         }
+        self.ensure_user_chains();
         Ok(())
+    }
+
+    /// In both families: scripts put rules there without asking which of them is in use.
+    fn ensure_user_chains(&self) {
+        for table in &self.tables {
+            table.ensure_user_chain(&mut table.lock());
+        }
     }
 
     fn table(&self, ip: IpAddr) -> &Table {
@@ -163,6 +180,15 @@ impl Table {
             self.apply(&mut state)?;
         }
         Ok(())
+    }
+
+    /// Makes the administrator's chain. Nothing depends on it until there are rules in it.
+    fn ensure_user_chain(&self, state: &mut State) {
+        let made = state.with_connection(|connection| user::ensure(connection, self.family));
+        if let Err(error) = made {
+            let family = self.family.name();
+            tracing::warn!(%error, family, "make the chain DOCKER-USER");
+        }
     }
 
     /// Makes it what it should be, touching only what differs.

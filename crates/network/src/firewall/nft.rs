@@ -17,11 +17,13 @@ use crate::netlink::{APPEND, Batch, CREATE, Connection, NETLINK_NETFILTER};
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const NEWTABLE: u16 = SUBSYSTEM << 8;
+pub(super) const NEWTABLE: u16 = SUBSYSTEM << 8;
 const GETTABLE: u16 = SUBSYSTEM << 8 | 1;
 const DELTABLE: u16 = SUBSYSTEM << 8 | 2;
-const NEWCHAIN: u16 = SUBSYSTEM << 8 | 3;
-const NEWRULE: u16 = SUBSYSTEM << 8 | 6;
+pub(super) const NEWCHAIN: u16 = SUBSYSTEM << 8 | 3;
+pub(super) const GETCHAIN: u16 = SUBSYSTEM << 8 | 4;
+pub(super) const NEWRULE: u16 = SUBSYSTEM << 8 | 6;
+pub(super) const GETRULE: u16 = SUBSYSTEM << 8 | 7;
 const DELRULE: u16 = SUBSYSTEM << 8 | 8;
 const NEWSET: u16 = SUBSYSTEM << 8 | 9;
 const NEWSETELEM: u16 = SUBSYSTEM << 8 | 12;
@@ -142,7 +144,11 @@ pub(crate) fn delete_elements(
     transaction(connection, |batch| push_entries(batch, DELSETELEM, 0, at, &entries(elements)))
 }
 
-fn transaction(connection: &Connection, fill: impl FnOnce(&mut Batch)) -> io::Result<()> {
+/// Has the kernel carry out the messages that `fill` writes, all or none.
+pub(super) fn transaction(
+    connection: &Connection,
+    fill: impl FnOnce(&mut Batch),
+) -> io::Result<()> {
     let mut batch = Batch::default();
     let edge = Attributes::message(0, SUBSYSTEM);
     batch.push_silent(BATCH_BEGIN, 0, edge.as_bytes());
@@ -223,11 +229,12 @@ fn comment(table: &[u8]) -> String {
 }
 
 /// The start of every message: its table.
-fn named(family: Family, table: &str) -> Attributes {
+pub(super) fn named(family: Family, table: &str) -> Attributes {
     Attributes::message(family.number(), 0).text(TABLE, table)
 }
 
-fn chain_definition(at: (Family, &str), chain: &Chain) -> Attributes {
+/// The message that makes a chain, without its rules.
+pub(super) fn chain_definition(at: (Family, &str), chain: &Chain) -> Attributes {
     let message = named(at.0, at.1).text(3, chain.name);
     let Some(Hook { kind, point, priority }) = chain.hook else { return message };
     let number = match point {

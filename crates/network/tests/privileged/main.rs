@@ -6,3 +6,4 @@ mod reachability;
 mod recovery;
 mod scale;
 mod support;
+mod user_chain;
