@@ -35,11 +35,11 @@ fn runc_runs_containers_on_version_2() -> Result<()> {
     let plan = plan("machine::runc_runs_containers_on_version_2", &[BUSYBOX]).options(options);
     plan.run(|setup| {
         ensure!(setup.ok("run --rm --runtime debian busybox echo hello")? == "hello");
-        setup.ok("run -d --name c --memory 32m --runtime debian busybox sleep 1000")?;
-        ensure!(setup.ok("exec c cat /sys/fs/cgroup/memory.max")? == "33554432");
-        setup.ok("stop -t 1 c")?;
-        ensure!(setup.ok("inspect -f {{.State.ExitCode}} c")? == "137");
-        setup.ok("rm c")?;
+        setup.ok("run -d --name held --memory 32m --runtime debian busybox sleep 1000")?;
+        ensure!(setup.ok("exec held cat /sys/fs/cgroup/memory.max")? == "33554432");
+        setup.ok("stop -t 1 held")?;
+        ensure!(setup.ok("inspect -f {{.State.ExitCode}} held")? == "137");
+        setup.ok("rm held")?;
         Ok(())
     })
 }
