@@ -1,7 +1,7 @@
 //! The daemon's command line: dockerd's flags, as far as they mean something here, and our own.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
@@ -37,7 +37,28 @@ pub(crate) struct Args {
     /// Address and subnet of the default bridge, in CIDR notation
     #[arg(long, value_name = "CIDR")]
     pub(crate) bip: Option<String>,
-    /// MTU of the default bridge [default: 1500]
+    /// IPv6 address and subnet of the default bridge, in CIDR notation
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) bip6: Option<String>,
+    /// Give the default bridge IPv6 as well
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ipv6: Option<bool>,
+    /// Part of the default bridge's subnet that containers get addresses of
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) fixed_cidr: Option<String>,
+    /// Part of the default bridge's IPv6 subnet that containers get addresses of
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) fixed_cidr_v6: Option<String>,
+    /// Next hop of the default bridge's containers [default: the bridge]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) default_gateway: Option<Ipv4Addr>,
+    /// IPv6 next hop of the default bridge's containers [default: the bridge]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) default_gateway_v6: Option<Ipv6Addr>,
+    /// What networks' subnets are cut from: base=CIDR,size=LENGTH (repeatable)
+    #[arg(long, value_name = "POOL")]
+    pub(crate) default_address_pool: Vec<String>,
+    /// MTU of bridges [default: that of the interface that leads out]
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu: Option<u16>,
     /// Host address that ports are published on [default: 0.0.0.0]

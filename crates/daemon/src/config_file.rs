@@ -4,6 +4,7 @@
 //! a typing mistake must not silently leave a default in place.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -22,8 +23,15 @@ pub(crate) struct ConfigFile {
     pub(crate) group: Option<String>,
     pub(crate) bridge: Option<String>,
     pub(crate) bip: Option<String>,
+    pub(crate) bip6: Option<String>,
+    pub(crate) ipv6: Option<bool>,
+    pub(crate) fixed_cidr: Option<String>,
+    pub(crate) fixed_cidr_v6: Option<String>,
+    pub(crate) default_gateway: Option<Ipv4Addr>,
+    pub(crate) default_gateway_v6: Option<Ipv6Addr>,
+    pub(crate) default_address_pools: Option<Vec<PoolEntry>>,
     pub(crate) mtu: Option<u16>,
-    pub(crate) ip: Option<std::net::IpAddr>,
+    pub(crate) ip: Option<IpAddr>,
     pub(crate) icc: Option<bool>,
     pub(crate) ip_masq: Option<bool>,
     pub(crate) iptables: Option<bool>,
@@ -59,6 +67,14 @@ pub(crate) struct ConfigFile {
     pub(crate) features: Option<BTreeMap<String, bool>>,
     /// Accepted: nothing here is experimental.
     pub(crate) experimental: Option<bool>,
+}
+
+/// What subnets are cut from, as dockerd's file has it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PoolEntry {
+    pub(crate) base: String,
+    pub(crate) size: u8,
 }
 
 /// A limit, as dockerd's file has it.
@@ -137,6 +153,21 @@ impl ConfigFile {
             ("group", args.group.is_some(), self.group.is_some()),
             ("bridge", args.bridge.is_some(), self.bridge.is_some()),
             ("bip", args.bip.is_some(), self.bip.is_some()),
+            ("bip6", args.bip6.is_some(), self.bip6.is_some()),
+            ("ipv6", args.ipv6.is_some(), self.ipv6.is_some()),
+            ("fixed-cidr", args.fixed_cidr.is_some(), self.fixed_cidr.is_some()),
+            ("fixed-cidr-v6", args.fixed_cidr_v6.is_some(), self.fixed_cidr_v6.is_some()),
+            ("default-gateway", args.default_gateway.is_some(), self.default_gateway.is_some()),
+            (
+                "default-gateway-v6",
+                args.default_gateway_v6.is_some(),
+                self.default_gateway_v6.is_some(),
+            ),
+            (
+                "default-address-pools",
+                !args.default_address_pool.is_empty(),
+                self.default_address_pools.is_some(),
+            ),
             ("mtu", args.mtu.is_some(), self.mtu.is_some()),
             ("ip", args.ip.is_some(), self.ip.is_some()),
             ("icc", args.icc.is_some(), self.icc.is_some()),

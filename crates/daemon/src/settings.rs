@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +11,7 @@ use davit_engine::{Config, RegistryRule, TransferLimits};
 
 use crate::api::VERSION;
 use crate::args::Args;
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, PoolEntry};
 
 /// Where rules for single registries are.
 const REGISTRIES_FILE: &str = "/etc/davit/registries.json";
@@ -135,17 +136,43 @@ fn network_config(config: &mut Config, args: &Args, file: &ConfigFile) -> Result
     if let Some(name) = bridge.filter(|name| name != "none") {
         network.bridge_name = name;
     }
-    if let Some(bip) = either!(args, file, bip) {
-        let parsed = bip.parse();
-        network.bridge_ip =
-            Some(parsed.with_context(|| format!("invalid bridge address (--bip): {bip}"))?);
+    network.bridge_ip = subnet("bip", either!(args, file, bip))?;
+    network.bridge_ipv6 = subnet("bip6", either!(args, file, bip6))?;
+    network.fixed_cidr = subnet("fixed-cidr", either!(args, file, fixed_cidr))?;
+    network.fixed_cidr_v6 = subnet("fixed-cidr-v6", either!(args, file, fixed_cidr_v6))?;
+    network.default_gateway = either!(args, file, default_gateway);
+    network.default_gateway_v6 = either!(args, file, default_gateway_v6);
+    network.ipv6 = either!(args, file, ipv6).unwrap_or(false);
+    let of_ipv6 = [
+        ("bip6", network.bridge_ipv6.is_some()),
+        ("fixed-cidr-v6", network.fixed_cidr_v6.is_some()),
+        ("default-gateway-v6", network.default_gateway_v6.is_some()),
+    ];
+    if let Some((name, _)) = of_ipv6.iter().find(|(_, given)| *given && !network.ipv6) {
+        bail!("{name} has no meaning without ipv6");
     }
+    let written = |entry: &PoolEntry| format!("base={},size={}", entry.base, entry.size);
+    let from_file = file.default_address_pools.iter().flatten().map(written);
+    let pools = args.default_address_pool.iter().cloned().chain(from_file);
+    network.address_pools = pools.map(|pool| pool.parse()).collect::<Result<_, _>>()?;
     network.table = either!(args, file, firewall_table).unwrap_or_else(|| network.table.clone());
     network.mtu = either!(args, file, mtu).filter(|mtu| *mtu > 0);
     network.default_host_ip = either!(args, file, ip).unwrap_or(network.default_host_ip);
     network.icc = either!(args, file, icc).unwrap_or(network.icc);
     network.ip_masq = either!(args, file, ip_masq).unwrap_or(network.ip_masq);
     Ok(())
+}
+
+/// A subnet in CIDR notation, of either family.
+fn subnet<T>(name: &str, given: Option<String>) -> Result<Option<T>>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let parse = |text: String| {
+        text.parse().with_context(|| format!("invalid {name}: {text} is not ADDRESS/LENGTH"))
+    };
+    given.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
 /// Settings whose only supported value is the default: another one must not be ignored.
@@ -289,11 +316,46 @@ mod tests {
     }
 
     #[test]
+    fn the_default_bridges_flags_and_keys_are_dockers() {
+        let flags = settings(&[
+            "--ipv6",
+            "--fixed-cidr=10.9.7.0/24",
+            "--fixed-cidr-v6=fd00:9::/64",
+            "--default-gateway=10.9.7.254",
+            "--default-gateway-v6=fd00:9::99",
+            "--default-address-pool=base=10.77.0.0/16,size=24",
+        ]);
+        let text = r#"{"ipv6":true,"fixed-cidr":"10.9.7.0/24","fixed-cidr-v6":"fd00:9::/64",
+            "default-gateway":"10.9.7.254","default-gateway-v6":"fd00:9::99",
+            "default-address-pools":[{"base":"10.77.0.0/16","size":24}]}"#;
+        let file: ConfigFile = serde_json::from_str(text).expect("valid");
+        for settings in [flags, Settings::new(&Args::default(), &file)] {
+            let network = settings.expect("valid").engine.network;
+            assert!(network.ipv6);
+            let texts = [
+                network.fixed_cidr.expect("given").to_string(),
+                network.fixed_cidr_v6.expect("given").to_string(),
+                network.default_gateway.expect("given").to_string(),
+                network.default_gateway_v6.expect("given").to_string(),
+                network.address_pools[0].base.to_string(),
+            ];
+            let expected =
+                ["10.9.7.0/24", "fd00:9::/64", "10.9.7.254", "fd00:9::99", "10.77.0.0/16"];
+            assert_eq!(texts, expected);
+            assert_eq!(network.address_pools[0].size, 24);
+        }
+    }
+
+    #[test]
     fn what_is_not_supported_is_refused() {
         let bad = [
             "--storage-driver=btrfs",
             "--exec-opt=native.cgroupdriver=systemd",
             "--bip=x",
+            "--bip=fd00::1/64",
+            "--fixed-cidr=10.0.0.0",
+            "--fixed-cidr-v6=fd00::/64",
+            "--default-address-pool=base=10.0.0.0/8",
             "--default-shm-size=1x",
             "--add-runtime=x",
             "--default-ulimit=nofile",

@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use davit_types::Error;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// How long a released address is left alone while there are others.
@@ -21,6 +23,40 @@ pub struct AddressPool {
     pub base: IpNet,
     /// Length of the prefix of what is given.
     pub size: u8,
+}
+
+impl FromStr for AddressPool {
+    type Err = Error;
+
+    /// `base=10.0.0.0/8,size=24`, as Docker writes it.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: String| Error::invalid(format!("invalid address pool {text:?}: {why}"));
+        let (mut base, mut size) = (None, None);
+        for field in text.split(',') {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| invalid(format!("{field:?} is not KEY=VALUE")))?;
+            let value = value.trim();
+            match key.trim().to_ascii_lowercase().as_str() {
+                "base" => {
+                    let parsed: Result<IpNet, _> = value.parse();
+                    base = Some(parsed.map_err(|_| invalid(format!("{value} is no subnet")))?);
+                }
+                "size" => {
+                    let parsed: Result<u8, _> = value.parse();
+                    size = Some(parsed.map_err(|_| invalid(format!("{value} is no length")))?);
+                }
+                other => return Err(invalid(format!("unknown key {other:?}"))),
+            }
+        }
+        let (Some(base), Some(size)) = (base, size) else {
+            return Err(invalid("base and size are needed".to_owned()));
+        };
+        if size < base.prefix_len() || size > base.max_prefix_len() {
+            return Err(invalid(format!("no subnet of {base} has a prefix of {size}")));
+        }
+        Ok(Self { base: base.trunc(), size })
+    }
 }
 
 /// The addresses of one subnet.
@@ -194,6 +230,18 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn pools_are_written_as_dockers() {
+        let pool: AddressPool = "base=10.9.1.0/16,size=24".parse().expect("a pool");
+        assert_eq!((pool.base.to_string().as_str(), pool.size), ("10.9.0.0/16", 24));
+        let pool: AddressPool = "size=64, base=fd00:9::/48".parse().expect("a pool");
+        assert_eq!((pool.base.to_string().as_str(), pool.size), ("fd00:9::/48", 64));
+        let bad = ["", "base=10.0.0.0/8", "size=24", "base=10.0.0.0/8,size=7", "base=x,size=24"];
+        for text in bad.into_iter().chain(["base=10.0.0.0/8,size=33", "base=10.0.0.0/8,len=24"]) {
+            assert!(text.parse::<AddressPool>().is_err(), "{text}");
+        }
     }
 
     #[test]

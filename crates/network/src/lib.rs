@@ -11,6 +11,7 @@ mod config;
 mod connect;
 mod conntrack;
 mod create;
+mod default_bridge;
 mod definition;
 mod definitions;
 pub mod files;

@@ -42,6 +42,14 @@ pub(crate) struct Addresses {
     pub(crate) v6: Option<IpNet>,
 }
 
+/// The auxiliary address that is the containers' next hop instead of the bridge, as with Docker.
+pub(crate) fn next_hop_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "DefaultGatewayIPv4",
+        Family::V6 => "DefaultGatewayIPv6",
+    }
+}
+
 impl Net {
     pub(crate) fn new(
         definition: Definition,
@@ -69,7 +77,7 @@ impl Net {
     /// The containers' next hop; an internal network has none.
     pub(crate) fn gateway(&self, family: Family) -> Option<IpAddr> {
         let subnet = self.subnet(family).filter(|_| !self.definition.internal)?;
-        subnet.gateway
+        subnet.auxiliary.get(next_hop_name(family)).copied().or(subnet.gateway)
     }
 
     pub(crate) fn subnet(&self, family: Family) -> Option<&Subnet> {

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use davit_types::id::SHORT_LENGTH;
 use davit_types::{Context, Error, Kind, Result};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use crate::bridge::{self, Bridge, Wanted};
 use crate::config::Config;
-use crate::definition::{Definition, NetworkRequest, Subnet};
+use crate::default_bridge::default_bridge;
+use crate::definition::{Definition, NetworkRequest};
 use crate::definitions::{self, Stored};
 use crate::firewall::Firewall;
 use crate::firewall::ruleset::{BridgeRules, Family};
@@ -103,12 +104,7 @@ impl Networks {
         let mut nets =
             vec![plain("host", "host", &records.host), plain("none", "null", &records.none)];
         if config.enabled && config.firewall {
-            let (net, address) = default_bridge(&config, &route, &records, (&pools, &stored))?;
-            // A configured address is not a choice to remember.
-            if config.bridge_ip.is_none() {
-                records.bridge_ip = Some(address);
-            }
-            nets.push(net);
+            nets.push(default_bridge(&config, &route, &mut records, (&pools, &stored))?);
         }
         records.save(&config.state_dir)?;
         for definition in stored.into_iter().filter(|_| config.firewall) {
@@ -381,7 +377,7 @@ fn make(
 }
 
 /// As asked for, as configured, or that of the interface that leads out, in this order.
-fn mtu(config: &Config, route: &Connection, asked: Option<u16>) -> Result<u16> {
+pub(crate) fn mtu(config: &Config, route: &Connection, asked: Option<u16>) -> Result<u16> {
     if let Some(mtu) = asked.or(config.mtu).filter(|mtu| *mtu > 0) {
         return Ok(mtu);
     }
@@ -394,63 +390,8 @@ fn interface_name(definition: &Definition, options: &BridgeOptions) -> String {
     options.interface.clone().unwrap_or_else(by_id)
 }
 
-/// The network that containers are on when nothing is said, and the host's address in it.
-fn default_bridge(
-    config: &Config,
-    route: &Connection,
-    records: &Records,
-    (pools, others): (&[AddressPool], &[Definition]),
-) -> Result<(Net, Ipv4Net)> {
-    let name = &config.bridge_name;
-    let (present, own) = bridge::present_address(route, name)?;
-    let mut taken = link::routed_subnets(route, &own).context(|| "list routes")?;
-    taken.extend(others.iter().flat_map(|other| other.subnets.iter().map(|s| s.subnet)));
-    let address = bridge::choose_address(
-        config.bridge_ip.map(IpNet::V4),
-        records.bridge_ip.map(IpNet::V4),
-        present,
-        (pools, &taken),
-    )?;
-    let IpNet::V4(v4) = address else {
-        return Err(Error::internal("the default bridge's address is no IPv4 address"));
-    };
-    let mtu = mtu(config, route, None)?;
-    let wanted = Wanted { name, addresses: &[address], ipv6: false, mtu };
-    let bridge = bridge::ensure(route, &wanted)?;
-    let mut definition = plain("bridge", "bridge", &records.bridge).definition;
-    definition.subnets = vec![Subnet {
-        subnet: address.trunc(),
-        range: None,
-        gateway: Some(address.addr()),
-        auxiliary: BTreeMap::new(),
-        chosen: true,
-    }];
-    definition.options = default_options(config, mtu);
-    let options = BridgeOptions {
-        interface: Some(name.clone()),
-        icc: config.icc,
-        masquerade: config.ip_masq,
-        mtu: Some(mtu),
-        ..BridgeOptions::default()
-    };
-    Ok((Net::new(definition, options, Some(bridge), true), v4))
-}
-
-fn default_options(config: &Config, mtu: u16) -> BTreeMap<String, String> {
-    [
-        ("com.docker.network.bridge.default_bridge", "true".to_owned()),
-        ("com.docker.network.bridge.enable_icc", config.icc.to_string()),
-        ("com.docker.network.bridge.enable_ip_masquerade", config.ip_masq.to_string()),
-        ("com.docker.network.bridge.host_binding_ipv4", config.default_host_ip.to_string()),
-        ("com.docker.network.bridge.name", config.bridge_name.clone()),
-        ("com.docker.network.driver.mtu", mtu.to_string()),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value))
-    .collect()
-}
-
-fn plain(name: &str, driver: &str, record: &Record) -> Net {
+/// A network without subnets.
+pub(crate) fn plain(name: &str, driver: &str, record: &Record) -> Net {
     let definition = Definition {
         id: record.id.clone(),
         name: name.to_owned(),

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use davit_types::id::hex;
 use davit_types::{Context, Result};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "networks.json";
@@ -25,6 +25,9 @@ pub(crate) struct Records {
     pub(crate) none: Record,
     /// The bridge's address and subnet, once chosen.
     pub(crate) bridge_ip: Option<Ipv4Net>,
+    /// Its IPv6 address and subnet, once chosen.
+    #[serde(default)]
+    pub(crate) bridge_ipv6: Option<Ipv6Net>,
 }
 
 /// One network.
@@ -69,6 +72,7 @@ impl Records {
             host: Record::new()?,
             none: Record::new()?,
             bridge_ip: None,
+            bridge_ipv6: None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Tests with real namespaces, links and rules. They need root; each runs in namespaces of its own.
 
+mod default_bridge;
 mod lifecycle;
 mod networks;
 mod reachability;

@@ -11,7 +11,8 @@ use crate::support::{
     shell, to, traces,
 };
 
-fn named(name: &str) -> NetworkRequest {
+/// A network without further wishes.
+pub(crate) fn named(name: &str) -> NetworkRequest {
     NetworkRequest {
         name: name.to_owned(),
         driver: "bridge".to_owned(),
