@@ -76,6 +76,7 @@ impl Init<'_> {
         rustix::process::setsid().step("setsid", "")?;
         self.set_names().at("namespaces")?;
         self.bring_loopback_up().at("namespaces")?;
+        self.wait_for_net_devices()?;
         self.write_sysctls().at("sysctl")?;
         let terminal = matches!(self.stdio, Stdio::Terminal);
         let (tree, console) = rootfs::build(self.plan, self.prepared, terminal).at("rootfs")?;
@@ -191,6 +192,18 @@ impl Init<'_> {
             return Ok(());
         }
         sys_process::loopback_up().step("bring up", "lo")
+    }
+
+    /// The parent moves them, before settings are made that may be a device's.
+    fn wait_for_net_devices(&self) -> Result<(), Failure> {
+        if self.plan.net_devices.is_empty() {
+            return Ok(());
+        }
+        startsync::before_pivot(self.channel).step("ask for", "network devices")?;
+        if !startsync::wait_proceed(self.channel).step("wait for", "network devices")? {
+            sys_process::exit_now(0);
+        }
+        Ok(())
     }
 
     /// Through the host's procfs, which shows this process' namespaces, before it goes away.

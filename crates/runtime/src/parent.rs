@@ -21,6 +21,7 @@ use crate::hooks::{HookSurroundings, Kind};
 use crate::idmap;
 use crate::init::{Entry, Init};
 use crate::labels;
+use crate::network::Moves;
 use crate::plan::{CgroupPlan, Host, Join, Plan, Unit};
 use crate::process::RuntimeFile;
 use crate::request::{CreateRequest, Created, StartHandle};
@@ -61,6 +62,7 @@ struct Undo {
     child: Option<OwnedFd>,
     unit: Option<Unit>,
     held: Option<Held>,
+    network: Option<Moves>,
 }
 
 impl Undo {
@@ -70,6 +72,7 @@ impl Undo {
         self.directory = None;
         self.cgroup = None;
         self.child = None;
+        self.network = None;
     }
 }
 
@@ -78,6 +81,9 @@ impl Drop for Undo {
         // A failure is on its way to the caller already; these can only make it less clear.
         if let Some(child) = self.child.take() {
             kill_and_reap(&child);
+        }
+        if let Some(moves) = self.network.take() {
+            moves.give_back();
         }
         self.held = None;
         if let Some(unit) = self.unit.take() {
@@ -156,7 +162,7 @@ fn build(
     limit(plan, cgroup.as_ref())?;
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
     record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
-    let console_master = wait_ready(plan, &starter, &child, cgroup.as_ref(), agent.as_ref())?;
+    let console_master = wait_ready(plan, &starter, &child, agent.as_ref(), undo)?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
 
@@ -367,15 +373,21 @@ fn wait_ready(
     plan: &Plan,
     starter: &OwnedFd,
     child: &Child,
-    cgroup: Option<&Cgroup>,
     agent: Option<&Agent>,
+    undo: &mut Undo,
 ) -> Result<Option<OwnedFd>, Failure> {
     loop {
         match startsync::receive(starter.as_fd()).step("wait for", "container init")? {
             startsync::Message::Ready { console } => return Ok(console),
+            // The child asks for its network devices first, if there are any, and then for hooks.
             startsync::Message::BeforePivot => {
-                run_hooks(plan, child)?;
-                startsync::proceed(starter.as_fd()).step("signal", "hooks")?;
+                if undo.network.is_none() && !plan.net_devices.is_empty() {
+                    let moves = undo.network.insert(Moves::to(child.pid)?);
+                    plan.net_devices.iter().try_for_each(|device| moves.take(device))?;
+                } else {
+                    run_hooks(plan, child)?;
+                }
+                startsync::proceed(starter.as_fd()).step("signal", "container init")?;
             }
             startsync::Message::Listener(number) => {
                 let agent = agent.expect("only a filter with an agent has a listener");
@@ -386,7 +398,9 @@ fn wait_ready(
             startsync::Message::Failed(failure) => {
                 return Err(failure).wrap(|| "error during container init".to_owned());
             }
-            startsync::Message::Closed => return Err(died(&child.pidfd, cgroup, "container init")),
+            startsync::Message::Closed => {
+                return Err(died(&child.pidfd, undo.cgroup.as_ref(), "container init"));
+            }
         }
     }
 }

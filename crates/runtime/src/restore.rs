@@ -38,6 +38,10 @@ pub fn restore(
     make: impl FnOnce(&Path) -> Result<i32, Failure>,
 ) -> Result<State, Failure> {
     let plan = Plan::new(request.id, request.bundle, &request.spec, &probe(false)?)?;
+    if !plan.net_devices.is_empty() {
+        let message = "a container with linux.netDevices can't be restored";
+        return Err(text("restore", request.id, message));
+    }
     let directory = state::claim(request.root, request.id)?;
     let mut undo = Undo(Some(directory.clone()));
     let _lock = Lock::take(&directory, request.id)?;

@@ -8,6 +8,7 @@ mod domain;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod resources;
 mod schedule;
@@ -29,6 +30,7 @@ use mounts::MountContext;
 pub use mounts::{CgroupMount, Mount, MountIdMap, MountIds, MountKind, Propagation};
 use namespaces::mappings;
 pub use namespaces::{IdMapping, Join, Namespaces};
+pub use net_devices::NetDevice;
 pub use process::{Capabilities, ProcessPlan, Rlimit};
 pub use resources::{CgroupPlan, Unit, limits};
 pub use schedule::Schedule;
@@ -82,6 +84,8 @@ pub struct Plan {
     pub root_propagation: Option<Propagation>,
     /// New and joined namespaces.
     pub namespaces: Namespaces,
+    /// Network devices of the host that move into the container.
+    pub net_devices: Vec<NetDevice>,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,
     /// Device nodes; absent when `/dev` is the host's or another directory that is bound.
@@ -155,6 +159,7 @@ impl Plan {
             mounts,
             masked: paths(linux.masked_paths().as_deref())?,
             readonly: paths(linux.readonly_paths().as_deref())?,
+            net_devices: net_devices::plan(&linux, &namespaces)?,
             sysctls: sysctl::plan(&linux, &namespaces)?,
             time_offsets: time_offsets(&linux, &namespaces)?,
             mount_label: linux.mount_label().clone().filter(|label| !label.is_empty()),
@@ -235,9 +240,6 @@ fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
     }
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
-    }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return refuse("linux.netDevices");
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod support;
 mod hooks;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod rootless;
 mod seccomp;

@@ -159,7 +159,7 @@ fn features() -> Value {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
             "memoryPolicy": {
                 "modes": [
                     "MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED",
@@ -189,7 +189,7 @@ mod tests {
         let mut spec = json!({
             "ociVersion": SPEC_VERSION, "root": {"path": "r"},
             "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"]},
-            "linux": {"namespaces": [{"type": "mount"}]},
+            "linux": {"namespaces": [{"type": "mount"}, {"type": "network"}]},
         });
         change(&mut spec);
         let spec: Spec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
