@@ -19,32 +19,42 @@ pub(crate) struct Programs {
     pub(crate) shim: PathBuf,
 }
 
-/// Builds both in the dev profile.
+/// Builds both in the dev profile, and the tests with them: built apart, they and `davit` would each
+/// need the dependencies with other features. The shim stays where it is built, because running the
+/// tests puts one that is not static beside `davit`.
 pub(crate) fn debug() -> Result<Programs> {
-    build("dev", "debug")
+    succeed(cargo(&["build", "--workspace", "--all-targets"]))?;
+    let shim = static_shim("dev", "debug")?;
+    link_runtime(&shim)?;
+    Ok(Programs { davit: paths::target_dir().join("debug/davit"), shim })
 }
 
 /// Builds both in the release profile, the shim copied beside `davit`, which looks for it there.
 pub(crate) fn release() -> Result<Programs> {
-    let programs = step("build davit and davit-shim", || build("release", "release"))?;
+    let programs = step("build davit and davit-shim", build_release)?;
     say(&format!("{} and {}", programs.davit.display(), programs.shim.display()));
     Ok(programs)
 }
 
-fn build(profile: &str, dir: &str) -> Result<Programs> {
-    add_target()?;
-    let target = paths::target_dir();
-    succeed(cargo(&["build", "--package", "davit", "--profile", profile]))?;
-    let shim = ["build", "--package", "davit-shim", "--target", SHIM_TARGET, "--profile", profile];
-    succeed(cargo(&shim))?;
-    let built = target.join(SHIM_TARGET).join(dir).join("davit-shim");
-    let beside = target.join(dir).join("davit-shim");
+fn build_release() -> Result<Programs> {
+    let dir = paths::target_dir().join("release");
+    succeed(cargo(&["build", "--package", "davit", "--release"]))?;
+    let built = static_shim("release", "release")?;
+    let beside = dir.join("davit-shim");
     // A running monitor may use the old file: replace it, don't write into it.
     let fresh = beside.with_extension("new");
     fs::copy(&built, &fresh).with_context(|| format!("copy {}", built.display()))?;
     fs::rename(&fresh, &beside)?;
     link_runtime(&beside)?;
-    Ok(Programs { davit: target.join(dir).join("davit"), shim: beside })
+    Ok(Programs { davit: dir.join("davit"), shim: beside })
+}
+
+/// Builds the shim; where cargo puts it.
+fn static_shim(profile: &str, dir: &str) -> Result<PathBuf> {
+    add_target()?;
+    let shim = ["build", "--package", "davit-shim", "--target", SHIM_TARGET, "--profile", profile];
+    succeed(cargo(&shim))?;
+    Ok(paths::target_dir().join(SHIM_TARGET).join(dir).join("davit-shim"))
 }
 
 /// The same program under the name that makes it an OCI runtime.
