@@ -198,6 +198,7 @@ fn start(
     // What the process in between had to say tells more than that it is gone.
     let child = cloned.map_err(|failure| first_word(&starter, staged).unwrap_or(failure))?;
     let ready = set_oom_score(plan.oom_score_adj, child.pid)
+        .and_then(|()| state.rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(child.pid)))
         .and_then(|()| wait_ready(state, &starter, &child, agent.as_ref()));
     match ready {
         Ok(console_master) => Ok(Created {

@@ -24,6 +24,7 @@ use crate::labels;
 use crate::network::Moves;
 use crate::plan::{CgroupPlan, Host, Join, Plan, Unit};
 use crate::process::RuntimeFile;
+use crate::rdt::{self, Rdt};
 use crate::request::{CreateRequest, Created, StartHandle};
 use crate::rootfs;
 use crate::seccomp::{Agent, Filter};
@@ -42,12 +43,14 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     labels::check(&plan.process, plan.mount_label.as_deref())?;
     let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
+    let rdt = find_rdt(&plan)?;
     let mut undo = Undo::default();
     let directory = state::claim(request.root, request.id)?;
     undo.directory = Some(directory.clone());
     let _lock = Lock::take(&directory, request.id)?;
     // Before there is a cgroup: whatever happens to this process, it is found and removed.
-    first_record(request, &plan).save(&directory)?;
+    State { rdt: rdt.clone(), ..first_record(request, &plan) }.save(&directory)?;
+    undo.rdt = rdt;
     let result = build(request, &plan, filter.as_ref(), &mut undo);
     let created = result.wrap(|| "unable to start container process".to_owned())?;
     undo.disarm();
@@ -63,6 +66,7 @@ struct Undo {
     unit: Option<Unit>,
     held: Option<Held>,
     network: Option<Moves>,
+    rdt: Option<Rdt>,
 }
 
 impl Undo {
@@ -73,6 +77,7 @@ impl Undo {
         self.cgroup = None;
         self.child = None;
         self.network = None;
+        self.rdt = None;
     }
 }
 
@@ -84,6 +89,9 @@ impl Drop for Undo {
         }
         if let Some(moves) = self.network.take() {
             moves.give_back();
+        }
+        if let Some(rdt) = self.rdt.take() {
+            let _ = rdt.remove();
         }
         self.held = None;
         if let Some(unit) = self.unit.take() {
@@ -161,9 +169,26 @@ fn build(
     // The child is busy with its mounts meanwhile.
     limit(plan, cgroup.as_ref())?;
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
-    record(request, plan, &child, runtime, cgroup.is_some())?.save(&directory)?;
+    let rdt = share(plan, undo, child.pid)?;
+    let state = record(request, plan, &child, runtime, cgroup.is_some())?;
+    State { rdt, ..state }.save(&directory)?;
     let console_master = wait_ready(plan, &starter, &child, agent.as_ref(), undo)?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
+}
+
+/// The group that the container is going to be in.
+fn find_rdt(plan: &Plan) -> Result<Option<Rdt>, Failure> {
+    let Some(wanted) = &plan.rdt else { return Ok(None) };
+    Rdt::new(wanted, &plan.id, rdt::root()?.as_deref()).map(Some)
+}
+
+/// Makes that group and puts the child in.
+fn share(plan: &Plan, undo: &Undo, pid: i32) -> Result<Option<Rdt>, Failure> {
+    if let Some((rdt, wanted)) = undo.rdt.as_ref().zip(plan.rdt.as_ref()) {
+        rdt.make(wanted)?;
+        rdt.join(pid)?;
+    }
+    Ok(undo.rdt.clone())
 }
 
 /// The container's child.
@@ -347,6 +372,7 @@ pub(crate) fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
         annotations: plan.annotations.clone(),
         hooks: plan.hooks.later(),
         domain: plan.domain.clone(),
+        rdt: None,
         directory: PathBuf::new(),
     }
 }

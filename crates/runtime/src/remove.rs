@@ -7,11 +7,11 @@ use davit_sys::cgroup::Cgroup;
 use davit_sys::pidfd;
 use rustix::process::{Pid, Signal};
 
-use crate::Failure;
 use crate::failure::{Step, text};
 use crate::hooks;
 use crate::state::{self, Lock, State, Status};
 use crate::systemd;
+use crate::{Failure, Rdt};
 
 /// Sends signal number `signal` to the first process of container `id`; 0 only asks whether it can be.
 ///
@@ -103,6 +103,7 @@ fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failur
         return Err(text("delete", id, message));
     }
     remove(&state)?;
+    state.rdt.as_ref().map_or(Ok(()), Rdt::remove)?;
     remove_directory(&directory)?;
     Ok(hooks::poststop(&state))
 }

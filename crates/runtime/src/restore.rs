@@ -38,8 +38,8 @@ pub fn restore(
     make: impl FnOnce(&Path) -> Result<i32, Failure>,
 ) -> Result<State, Failure> {
     let plan = Plan::new(request.id, request.bundle, &request.spec, &probe(false)?)?;
-    if !plan.net_devices.is_empty() {
-        let message = "a container with linux.netDevices can't be restored";
+    if !plan.net_devices.is_empty() || plan.rdt.is_some() {
+        let message = "a container with linux.netDevices or linux.intelRdt can't be restored";
         return Err(text("restore", request.id, message));
     }
     let directory = state::claim(request.root, request.id)?;

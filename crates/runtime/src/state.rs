@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{self, Step, text};
 use crate::hooks::Hooks;
 use crate::plan::{Domain, Unit};
-use crate::{Failure, gate};
+use crate::{Failure, Rdt, gate};
 
 const FILE: &str = "state.json";
 
@@ -58,6 +58,9 @@ pub struct State {
     /// What holds for its later processes, too.
     #[serde(default)]
     pub domain: Domain,
+    /// Its share of the processor's caches and memory bandwidth.
+    #[serde(default)]
+    pub rdt: Option<Rdt>,
     /// Where this was read from.
     #[serde(skip)]
     pub(crate) directory: PathBuf,
@@ -290,6 +293,7 @@ mod tests {
             annotations: BTreeMap::new(),
             hooks: Hooks::default(),
             domain: Domain::default(),
+            rdt: None,
             directory: PathBuf::new(),
         };
         assert_eq!(container.status(), Status::Running);

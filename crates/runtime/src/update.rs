@@ -6,6 +6,7 @@ use davit_sys::cgroup::{Cgroup, Limits, OomWatch, Stats};
 
 use crate::Failure;
 use crate::failure::{Step, text};
+use crate::rdt;
 use crate::state::{State, Status};
 use crate::systemd;
 
@@ -21,6 +22,21 @@ pub fn update(root: &Path, id: &str, limits: &Limits) -> Result<(), Failure> {
         Some(unit) => systemd::set(unit, systemd::of_limits(limits, cgroup.is_v2())),
         None => Ok(()),
     }
+}
+
+/// Sets other shares of the level 3 cache and of memory bandwidth, those that are given.
+///
+/// # Errors
+/// `container not running`, that there are no such shares here or the container has none, or what the
+/// kernel says to a value.
+pub fn update_rdt(
+    root: &Path,
+    id: &str,
+    cache: Option<&str>,
+    bandwidth: Option<&str>,
+) -> Result<(), Failure> {
+    let state = running(root, id)?;
+    rdt::change(rdt::root()?.as_deref(), state.rdt.as_ref(), cache, bandwidth)
 }
 
 /// The counters of container `id`.

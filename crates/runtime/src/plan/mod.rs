@@ -10,6 +10,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod process;
+mod rdt;
 mod resources;
 mod schedule;
 mod sysctl;
@@ -32,6 +33,7 @@ use namespaces::mappings;
 pub use namespaces::{IdMapping, Join, Namespaces};
 pub use net_devices::NetDevice;
 pub use process::{Capabilities, ProcessPlan, Rlimit};
+pub use rdt::RdtPlan;
 pub use resources::{CgroupPlan, Unit, limits};
 pub use schedule::Schedule;
 pub use sysctl::Sysctl;
@@ -108,6 +110,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// The cgroup; absent: that of the caller.
     pub cgroup: Option<CgroupPlan>,
+    /// Shares of the processor's caches and memory bandwidth.
+    pub rdt: Option<RdtPlan>,
     /// The process.
     pub process: ProcessPlan,
     /// System call filter.
@@ -123,7 +127,7 @@ impl Plan {
         check_id(id)?;
         check_version(spec.version())?;
         let linux = spec.linux().clone().unwrap_or_default();
-        refuse_unsupported(spec, &linux)?;
+        refuse_unsupported(spec)?;
         let root =
             spec.root().as_ref().ok_or_else(|| config("root", "no root in the configuration"))?;
         let process = spec.process().as_ref();
@@ -167,6 +171,7 @@ impl Plan {
             hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
             cgroup,
+            rdt: rdt::plan(id, &linux)?,
             process: ProcessPlan::new(process)?,
             seccomp: linux.seccomp().clone(),
             namespaces,
@@ -224,7 +229,7 @@ fn check_version(version: &str) -> Result<(), Failure> {
     }
 }
 
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
+fn refuse_unsupported(spec: &Spec) -> Result<(), Failure> {
     let refuse = |name: &str| Err(config(name, format!("{name} is not supported by this runtime")));
     if spec.solaris().is_some() {
         return refuse("solaris");
@@ -237,9 +242,6 @@ fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
     }
     if spec.zos().is_some() {
         return refuse("zos");
-    }
-    if linux.intel_rdt().is_some() {
-        return refuse("linux.intelRdt");
     }
     Ok(())
 }

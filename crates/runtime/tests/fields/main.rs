@@ -9,5 +9,6 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod process;
+mod rdt;
 mod rootless;
 mod seccomp;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use davit_runtime::state::State;
@@ -59,7 +58,7 @@ fn show(host: &Host<'_>, state: &State) -> Result<()> {
     let stats = davit_runtime::stats(&host.root, &state.id).map_err(failed)?;
     let mut data = data(&stats);
     data["network_interfaces"] = interfaces(state.pid);
-    if let Some(rdt) = rdt(&state.id) {
+    if let Some(rdt) = rdt(state) {
         data["intel_rdt"] = rdt;
     }
     print(&(json!({"type": "stats", "id": state.id, "data": data}).to_string() + "\n"))
@@ -169,9 +168,8 @@ fn interface(line: &str) -> Option<Value> {
 }
 
 /// The container's group of Intel's Resource Director Technology.
-fn rdt(id: &str) -> Option<Value> {
-    let schemata =
-        fs::read_to_string(Path::new("/sys/fs/resctrl").join(id).join("schemata")).ok()?;
+fn rdt(state: &State) -> Option<Value> {
+    let schemata = state.rdt.as_ref()?.schemata().ok()?;
     let lines: BTreeMap<&str, &str> =
         schemata.lines().filter_map(|line| line.trim().split_once(':')).collect();
     let named = [("L3", "l3_cache_schema"), ("MB", "mem_bw_schema")];

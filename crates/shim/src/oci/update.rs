@@ -141,7 +141,8 @@ pub(crate) fn run(host: &Host<'_>, args: &Args) -> Result<()> {
         serde_json::from_value(value).context(|| "parse the resources")?;
     let limits = plan::limits(&resources);
     davit_runtime::update(&host.root, &args.id, &limits).map_err(failed)?;
-    update_rdt(args)
+    let (cache, bandwidth) = (args.l3_cache_schema.as_deref(), args.mem_bw_schema.as_deref());
+    davit_runtime::update_rdt(&host.root, &args.id, cache, bandwidth).map_err(failed)
 }
 
 fn read(path: &Path) -> Result<Value> {
@@ -208,24 +209,6 @@ fn has_kernel(value: &mut Value) -> bool {
     let Some(memory) = value.get_mut("memory").and_then(Value::as_object_mut) else { return false };
     let taken = ["kernel", "kernelTCP"].map(|name| memory.remove(name));
     taken.iter().flatten().any(|limit| limit.as_i64() != Some(0))
-}
-
-/// A group of the container's own is needed, which it has when `linux.intelRdt` made one.
-fn update_rdt(args: &Args) -> Result<()> {
-    const ROOT: &str = "/sys/fs/resctrl";
-    let schemas = [
-        ("L3", "CAT: l3 cache schema", &args.l3_cache_schema),
-        ("MB", "MBA: memory bandwidth schema", &args.mem_bw_schema),
-    ];
-    for (resource, name, schema) in schemas {
-        let Some(schema) = schema else { continue };
-        if !Path::new(ROOT).join("info").join(resource).is_dir() {
-            return Err(Error::invalid(format!("Intel RDT/{name} is not enabled")));
-        }
-        let file = Path::new(ROOT).join(&args.id).join("schemata");
-        fs::write(&file, format!("{schema}\n")).context(|| format!("write {}", file.display()))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
