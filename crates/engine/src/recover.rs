@@ -307,7 +307,7 @@ fn sweep(inner: &Inner) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("container-") || name.starts_with("volume-") {
             // Tried again at the next start.
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = davit_image::remove_tree(&entry.path());
         }
     }
 }

@@ -24,3 +24,4 @@ pub use image::{
 };
 pub use registry::{RegistryHosts, RegistryRule, login};
 pub use store::{Finding, ImageStore};
+pub use tree::remove_tree;

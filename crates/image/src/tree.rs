@@ -16,6 +16,11 @@ use rustix::io::Errno;
 
 /// Attempts when a rename elsewhere in the tree disturbs a look-up (EAGAIN, openat2(2)).
 const LOOKUP_ATTEMPTS: u32 = 64;
+/// Nothing below so many directories is read. A container can nest as many as it likes, and each one
+/// costs whoever walks them a descriptor and a piece of the stack.
+pub(crate) const MAXIMUM_DEPTH: usize = 512;
+/// A directory this far down is moved up before it is deleted.
+const REMOVAL_DEPTH: usize = 64;
 
 /// A directory that look-ups can't leave.
 pub(crate) struct Tree<'fd> {
@@ -141,26 +146,93 @@ pub(crate) fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Deletes `name`, with everything in it. It not being there is fine.
+/// Deletes `path`, with everything in it, however deep. It not being there is fine.
+///
+/// # Errors
+/// A failing file system, or somebody who goes on making files in there.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    remove(std::fs::File::open(parent)?.as_fd(), name)
+}
+
+/// Deletes `name`, with everything in it, however deep. It not being there is fine.
 pub(crate) fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    let Some(top) = unlink_or_open(directory, name)? else { return Ok(()) };
+    let mut removal = Removal { top: top.as_fd(), lifted: 0 };
+    loop {
+        let before = removal.lifted;
+        for child in names(&top)? {
+            removal.remove(top.as_fd(), &child, 1)?;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOTEMPTY) if removal.lifted > before => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Deletes `name` unless it is a directory, which is opened.
+fn unlink_or_open(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<OwnedFd>> {
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Ok(()) | Err(Errno::NOENT) => return Ok(None),
         Err(Errno::ISDIR) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for child in names(&fd)? {
-        remove(fd.as_fd(), &child)?;
-    }
-    match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A tree on its way out. What lies deep in it is moved to its top, where it is the next turn's.
+struct Removal<'fd> {
+    top: BorrowedFd<'fd>,
+    /// Directories moved so far.
+    lifted: u64,
+}
+
+impl Removal<'_> {
+    fn remove(&mut self, directory: BorrowedFd<'_>, name: &OsStr, depth: usize) -> io::Result<()> {
+        let Some(fd) = unlink_or_open(directory, name)? else { return Ok(()) };
+        if depth >= REMOVAL_DEPTH {
+            match self.lift(directory, name) {
+                // Overlayfs doesn't rename what is also in a lower layer.
+                Err(Errno::XDEV) if depth < MAXIMUM_DEPTH => {}
+                result => return Ok(result?),
+            }
+        }
+        for child in names(&fd)? {
+            self.remove(fd.as_fd(), &child, depth + 1)?;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lift(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
+        loop {
+            self.lifted += 1;
+            let to = format!(".removed-{}", self.lifted);
+            match rustix::fs::renameat(directory, name, self.top, &to) {
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Sets the mode of `name` itself: by a descriptor, as a container may put a link in its place, and
+/// chmod(2) would follow it to wherever it leads on the host.
+pub(crate) fn set_mode(directory: impl AsFd, name: &OsStr, mode: Mode) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), mode)?)
 }
 
 /// Sets access and modification time of `name` itself.
@@ -217,6 +289,39 @@ pub(crate) fn xattr(path: &Path, key: &OsStr) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mode_is_never_set_through_a_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let root = tempfile::tempdir().expect("a directory");
+        let file = root.path().join("file");
+        std::fs::write(&file, "x").expect("write");
+        symlink(&file, root.path().join("link")).expect("link");
+        let fd = std::fs::File::open(root.path()).expect("open");
+        let set = |name: &str, mode| set_mode(&fd, OsStr::new(name), Mode::from_raw_mode(mode));
+        set("file", 0o641).expect("a file's mode");
+        set("link", 0o777).expect_err("a link has no mode");
+        let mode = std::fs::metadata(&file).expect("file").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o641);
+    }
+
+    #[test]
+    fn trees_of_any_depth_are_deleted() {
+        let root = tempfile::tempdir().expect("a directory");
+        let top = root.path().join("top");
+        std::fs::create_dir_all(top.join(".removed-2/kept-name")).expect("mkdir");
+        std::fs::write(top.join(".removed-1"), "x").expect("write");
+        let mut fd = OwnedFd::from(std::fs::File::open(&top).expect("open"));
+        for _ in 0..4_000 {
+            rustix::fs::mkdirat(&fd, "d", Mode::from_raw_mode(0o755)).expect("mkdir");
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            fd = rustix::fs::openat(&fd, "d", flags, Mode::empty()).expect("open");
+        }
+        drop(fd);
+        remove_tree(&top).expect("remove");
+        assert!(!top.exists());
+        remove_tree(&top).expect("nothing there");
+    }
 
     #[test]
     fn clean_paths_never_leave_the_root() {

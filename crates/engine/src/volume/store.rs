@@ -140,7 +140,7 @@ fn create_directory(path: &Path, mode: u32) -> Result<()> {
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
-    std::fs::remove_dir_all(path).context(|| format!("delete {}", path.display()))
+    davit_image::remove_tree(path).context(|| format!("delete {}", path.display()))
 }
 
 fn anonymous(labels: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {

@@ -56,6 +56,11 @@ pub(super) struct Sparse {
 struct Records {
     xattrs: Vec<(OsString, Vec<u8>)>,
     mtime: Option<Timespec>,
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    size: Option<u64>,
     sparse_name: Option<Vec<u8>>,
     sparse_size: u64,
     sparse_numbers: Vec<u64>,
@@ -65,13 +70,13 @@ struct Records {
 
 impl Head {
     /// Reads the head; `None` for entries that make nothing (global PAX records).
-    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Self>> {
+    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>, pax: &[u8]) -> Result<Option<Self>> {
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader || kind == EntryType::XHeader {
             return Ok(None);
         }
         let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let records = Records::read(entry).context(|| format!("read entry {shown:?}"))?;
+        let records = Records::read(pax).context(|| format!("read entry {shown:?}"))?;
         Self::build(entry, kind, records).map(Some).context(|| format!("read entry {shown:?}"))
     }
 
@@ -80,15 +85,24 @@ impl Head {
         kind: EntryType,
         mut records: Records,
     ) -> Result<Self> {
-        let raw = records.sparse_name.clone().unwrap_or_else(|| entry.path_bytes().into_owned());
+        let given = records.sparse_name.take().or(records.path.take());
+        let raw = given.unwrap_or_else(|| entry.path_bytes().into_owned());
         let path = tree::clean(&raw).ok_or_else(|| Error::invalid("path leads out of the root"))?;
-        let node = node(entry, kind, &raw)?;
+        let node = node(entry, kind, &raw, records.target.take())?;
         let header = entry.header();
         let mode = header.mode().context(|| "mode")? & 0o7777;
-        let uid = header.uid().context(|| "uid")?;
-        let gid = header.gid().context(|| "gid")?;
+        let uid = records.uid.map_or_else(|| header.uid(), Ok).context(|| "uid")?;
+        let gid = records.gid.map_or_else(|| header.gid(), Ok).context(|| "gid")?;
+        // The library reads on from where it takes the data to end.
+        if records.size.is_some_and(|size| size != entry.size()) {
+            return Err(Error::invalid("contradictory sizes"));
+        }
         let seconds = header.mtime().unwrap_or(0);
-        let id = |number: u64| u32::try_from(number).context(|| format!("owner id {number}"));
+        // The highest number means "unchanged" to chown(2).
+        let id = |number: u64| match u32::try_from(number) {
+            Ok(id) if id != u32::MAX => Ok(id),
+            _ => Err(Error::invalid(format!("owner id {number}"))),
+        };
         let mtime = records
             .mtime
             .unwrap_or(Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: 0 });
@@ -100,10 +114,15 @@ impl Head {
     }
 }
 
-fn node<R: Read>(entry: &tar::Entry<'_, R>, kind: EntryType, path: &[u8]) -> Result<Node> {
+fn node<R: Read>(
+    entry: &tar::Entry<'_, R>,
+    kind: EntryType,
+    path: &[u8],
+    target: Option<Vec<u8>>,
+) -> Result<Node> {
     let link = || {
-        let name = entry.link_name_bytes().filter(|name| !name.is_empty());
-        name.map(|name| name.into_owned()).ok_or_else(|| Error::invalid("link without a target"))
+        let name = target.or_else(|| entry.link_name_bytes().map(|name| name.into_owned()));
+        name.filter(|name| !name.is_empty()).ok_or_else(|| Error::invalid("link without a target"))
     };
     let device = || -> Result<u64> {
         let header = entry.header();
@@ -133,23 +152,33 @@ fn node<R: Read>(entry: &tar::Entry<'_, R>, kind: EntryType, path: &[u8]) -> Res
 }
 
 impl Records {
-    fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Self> {
+    fn read(pax: &[u8]) -> io::Result<Self> {
         let mut records = Self::default();
-        let Some(extensions) = entry.pax_extensions()? else { return Ok(records) };
-        for extension in extensions {
-            let extension = extension?;
+        for (key, value) in super::bounded::records(pax)? {
             // A key that is no UTF-8 can be none of those known here.
-            let Ok(key) = extension.key() else { continue };
-            let value = extension.value_bytes();
+            let Ok(key) = std::str::from_utf8(key) else { continue };
             if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                 records.xattrs.push((name.into(), value.to_owned()));
-            } else if key == "mtime" {
-                records.mtime = Some(parse_time(value)?);
             } else if let Some(name) = key.strip_prefix(SPARSE_PREFIX) {
                 records.take_sparse(name, value)?;
+            } else {
+                records.take(key, value)?;
             }
         }
         Ok(records)
+    }
+
+    fn take(&mut self, key: &str, value: &[u8]) -> io::Result<()> {
+        match key {
+            "mtime" => self.mtime = Some(parse_time(value)?),
+            "path" => self.path = Some(value.to_owned()),
+            "linkpath" => self.target = Some(value.to_owned()),
+            "uid" => self.uid = Some(parse_number(value)?),
+            "gid" => self.gid = Some(parse_number(value)?),
+            "size" => self.size = Some(parse_number(value)?),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The three sparse formats of GNU tar: 0.0 repeats offset and numbytes, 0.1 has one map, 1.0

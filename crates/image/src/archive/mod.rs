@@ -3,6 +3,7 @@
 //! Both ways work by file descriptor below one root (see `tree`), so a hostile archive or a
 //! container that swaps links meanwhile stays inside it.
 
+mod bounded;
 mod entry;
 mod pack;
 mod stat;

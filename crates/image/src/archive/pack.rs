@@ -55,6 +55,7 @@ pub fn pack(root: BorrowedFd<'_>, path: &Path, rename_to: &str, out: impl Write)
         builder: tar::Builder::new(out),
         links: HashMap::new(),
         whiteouts: Whiteouts::Keep,
+        depth: 0,
     };
     packer.node(parent.as_fd(), name, &stat, Path::new(rename_to))?;
     packer.builder.into_inner().and_then(|mut out| out.flush()).context(|| "end archive")
@@ -71,6 +72,7 @@ pub fn pack_layer(upper: BorrowedFd<'_>, out: impl Write) -> Result<()> {
         builder: tar::Builder::new(out),
         links: HashMap::new(),
         whiteouts: Whiteouts::Overlay,
+        depth: 0,
     };
     packer.node(upper, name, &stat, Path::new(""))?;
     packer.builder.into_inner().and_then(|mut out| out.flush()).context(|| "end archive")
@@ -81,6 +83,7 @@ struct Packer<W: Write> {
     /// Files with several names, by device and inode, and the first name packed.
     links: HashMap<(u64, u64), PathBuf>,
     whiteouts: Whiteouts,
+    depth: usize,
 }
 
 impl<W: Write> Packer<W> {
@@ -137,6 +140,11 @@ impl<W: Write> Packer<W> {
         shown: &Path,
     ) -> Result<()> {
         let place = || format!("pack {}", shown.display());
+        if self.depth >= tree::MAXIMUM_DEPTH {
+            let depth = tree::MAXIMUM_DEPTH;
+            return Err(Error::invalid(format!("directories nest more than {depth} deep")));
+        }
+        self.depth += 1;
         if !shown.as_os_str().is_empty() {
             let xattrs = tree::xattrs(parent, name).context(place)?;
             self.head(EntryType::Directory, shown, stat, 0, b"", &xattrs).context(place)?;
@@ -157,6 +165,7 @@ impl<W: Write> Packer<W> {
                 Err(error) => return Err(error).context(place),
             }
         }
+        self.depth -= 1;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Uid, XattrFlags
 use rustix::io::Errno;
 use tracing::debug;
 
+use super::bounded::Bounded;
 use super::entry::{Head, Node, Sparse};
 use crate::tree::{self, Missing, Tree};
 
@@ -78,13 +79,16 @@ pub fn unpack(
         done: Unpacked::default(),
         buffer: vec![0; BUFFER],
     };
+    let (reader, heads) = Bounded::new(reader);
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries().context(|| "read archive")? {
         let mut entry = entry.context(|| "read archive")?;
-        unpacker.entry(&mut entry)?;
+        let pax = heads.pax(&entry).context(|| "read archive")?;
+        unpacker.entry(&mut entry, &pax)?;
     }
     unpacker.finish()?;
-    io::copy(&mut archive.into_inner(), &mut io::sink()).context(|| "read archive to its end")?;
+    io::copy(&mut archive.into_inner().into_inner(), &mut io::sink())
+        .context(|| "read archive to its end")?;
     Ok(unpacker.done)
 }
 
@@ -99,8 +103,8 @@ struct Unpacker<'fd> {
 }
 
 impl Unpacker<'_> {
-    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<()> {
-        let Some(head) = Head::read(entry)? else { return Ok(()) };
+    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, pax: &[u8]) -> Result<()> {
+        let Some(head) = Head::read(entry, pax)? else { return Ok(()) };
         self.place(&head, entry).context(|| format!("unpack entry {:?}", head.path))?;
         self.done.entries += 1;
         Ok(())
@@ -331,7 +335,7 @@ impl Unpacker<'_> {
         // After chown, which clears setuid; a link has no mode of its own.
         if !matches!(head.node, Node::Symlink(_)) {
             let mode = Mode::from_raw_mode(head.mode);
-            rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).context(|| "set its mode")?;
+            tree::set_mode(parent, name, mode).context(|| "set its mode")?;
         }
         set_xattrs(parent, name, &head.xattrs)
     }

@@ -25,7 +25,7 @@ const STAT_BLOCK: u64 = 512;
 pub(crate) fn changes(upper: BorrowedFd<'_>, lower: Vec<PathBuf>) -> io::Result<Vec<Change>> {
     let mut found = Vec::new();
     let root = View::root(lower)?;
-    compare_directory(upper, root.as_ref(), Path::new("/"), &mut found)?;
+    compare_directory(upper, root.as_ref(), Path::new("/"), &mut found, 0)?;
     found.sort();
     Ok(found)
 }
@@ -35,7 +35,12 @@ fn compare_directory(
     lower: Option<&View>,
     path: &Path,
     found: &mut Vec<Change>,
+    depth: usize,
 ) -> io::Result<()> {
+    if depth >= tree::MAXIMUM_DEPTH {
+        let depth = tree::MAXIMUM_DEPTH;
+        return Err(io::Error::other(format!("directories nest more than {depth} deep")));
+    }
     let names = tree::names(upper)?;
     // An opaque directory hides what it does not hold itself.
     if let Some(lower) = lower.filter(|lower| lower.metadata.is_dir())
@@ -62,7 +67,7 @@ fn compare_directory(
         if tree::kind(&stat) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match rustix::fs::openat(upper, &name, flags, Mode::empty()) {
-                Ok(fd) => compare_directory(fd.as_fd(), below.as_ref(), &path, found)?,
+                Ok(fd) => compare_directory(fd.as_fd(), below.as_ref(), &path, found, depth + 1)?,
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(error) => return Err(error.into()),
             }
@@ -91,13 +96,21 @@ fn differs(upper: &Stat, lower: &View) -> bool {
     attributes || (tree::kind(upper) != FileType::Directory && contents)
 }
 
-/// Bytes on disk below `directory`, itself included, every file counted once.
+/// Bytes on disk below `directory`, itself included, every file counted once. What nests deeper than
+/// anything is read is not counted.
 pub(crate) fn disk_size(directory: BorrowedFd<'_>) -> io::Result<u64> {
     let mut seen = HashSet::new();
-    Ok(blocks(&rustix::fs::fstat(directory)?) + size_of_contents(directory, &mut seen)?)
+    Ok(blocks(&rustix::fs::fstat(directory)?) + size_of_contents(directory, &mut seen, 0)?)
 }
 
-fn size_of_contents(directory: BorrowedFd<'_>, seen: &mut HashSet<u64>) -> io::Result<u64> {
+fn size_of_contents(
+    directory: BorrowedFd<'_>,
+    seen: &mut HashSet<u64>,
+    depth: usize,
+) -> io::Result<u64> {
+    if depth >= tree::MAXIMUM_DEPTH {
+        return Ok(0);
+    }
     let mut size = 0;
     for name in tree::names(directory)? {
         let stat = match tree::stat(directory, &name) {
@@ -107,7 +120,7 @@ fn size_of_contents(directory: BorrowedFd<'_>, seen: &mut HashSet<u64>) -> io::R
         if tree::kind(&stat) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match rustix::fs::openat(directory, &name, flags, Mode::empty()) {
-                Ok(fd) => size += size_of_contents(fd.as_fd(), seen)?,
+                Ok(fd) => size += size_of_contents(fd.as_fd(), seen, depth + 1)?,
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(error) => return Err(error.into()),
             }

@@ -7,6 +7,7 @@ mod archive;
 mod auth;
 mod bundle;
 mod damage;
+mod hostile;
 mod hosts;
 mod pull;
 mod push;
