@@ -17,6 +17,7 @@ mod metadata;
 mod network;
 mod process;
 mod python_sdk;
+mod resolver;
 mod run_nginx;
 mod storage;
 mod survival;
