@@ -63,6 +63,9 @@ async fn list(request: Request) -> Result<Response> {
 }
 
 async fn remove(request: Request, name: &str) -> Result<Response> {
+    if request.query.non_empty("platforms").is_some() {
+        return Err(unsupported("deleting single platforms of an image is not supported"));
+    }
     let options = RemoveImageOptions {
         force: request.query.truth("force"),
         no_prune: request.query.truth("noprune"),

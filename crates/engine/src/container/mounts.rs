@@ -1,12 +1,14 @@
-//! Which mounts a container has beyond the default ones, decided at create. Pure.
+//! Which mounts a container has beyond the default ones, decided at create.
 //!
 //! Sources in rising precedence: the image's volumes, `--volumes-from`, `-v`, `--mount`.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use davit_api::container::{Config, HostConfig, Mount, MountPoint};
-use davit_types::{Error, Result};
+use davit_types::{Context, Error, Kind, Result};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::bind::{self, Bind};
 use super::record::MountRecord;
@@ -119,7 +121,7 @@ fn checked_mount(mount: &Mount) -> Result<Option<Plan>> {
     }
     match mount.kind.as_str() {
         "bind" => checked_bind(mount, target).map(Some),
-        "volume" => Ok(Some(volume_mount(mount, target))),
+        "volume" => checked_volume(mount, target).map(Some),
         "tmpfs" if mount.source.is_empty() => Ok(None),
         "tmpfs" => invalid("field Source must not be specified"),
         _ => invalid("mount type unknown"),
@@ -177,8 +179,31 @@ fn checked_bind(mount: &Mount, target: String) -> Result<Plan> {
     Ok(Plan { record, labels: None, copy: false })
 }
 
-fn volume_mount(mount: &Mount, target: String) -> Plan {
+fn checked_volume(mount: &Mount, target: String) -> Result<Plan> {
     let options = mount.volume_options.clone().unwrap_or_default();
+    let nameless = mount.source.is_empty();
+    let reason = match options.subpath.as_str() {
+        "" if nameless && mount.read_only => {
+            "must not set ReadOnly mode when using anonymous volumes"
+        }
+        "" => "",
+        _ if nameless => "must not set Subpath when using anonymous volumes",
+        path if is_local(path) => "",
+        _ => "subpath must be a relative path within the volume",
+    };
+    if !reason.is_empty() {
+        let message = format!("invalid mount config for type \"volume\": {reason}");
+        return Err(Error::invalid(message));
+    }
+    let driver = options.driver_config.unwrap_or_default();
+    check_driver(&driver.name)?;
+    if let Some(option) = driver.options.keys().next() {
+        let name = &mount.source;
+        return Err(Error::new(
+            Kind::NotImplemented,
+            format!("create {name}: option {option:?} of the local driver is not supported"),
+        ));
+    }
     let record = MountRecord {
         destination: target,
         rw: !mount.read_only,
@@ -190,7 +215,51 @@ fn volume_mount(mount: &Mount, target: String) -> Plan {
         ..MountRecord::default()
     };
     let labels = (!options.labels.is_empty()).then_some(options.labels);
-    Plan { record, labels, copy: !options.no_copy }
+    Ok(Plan { record, labels, copy: !options.no_copy })
+}
+
+/// Not a 404: clients take that for a missing image.
+fn check_driver(name: &str) -> Result<()> {
+    if matches!(name, "" | "local") {
+        return Ok(());
+    }
+    let message = format!("error looking up volume plugin {name}: plugin {name:?} not found");
+    Err(Error::invalid(message))
+}
+
+/// A relative path that doesn't climb out of where it starts.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0_i32;
+    !path.starts_with('/')
+        && path.split('/').all(|name| {
+            depth += match name {
+                "" | "." => 0,
+                ".." => -1,
+                _ => 1,
+            };
+            depth >= 0
+        })
+}
+
+/// Where a mount's content is on the host. What is mounted of a volume must lie inside it, wherever
+/// the links lead that containers have put there.
+///
+/// # Errors
+/// There is no such path in the volume, or it leads out.
+pub(crate) fn source(record: &MountRecord) -> Result<PathBuf> {
+    let source = PathBuf::from(&record.source);
+    let options = record.spec.volume_options.as_ref();
+    let Some(subpath) = options.map(|options| &options.subpath).filter(|path| !path.is_empty())
+    else {
+        return Ok(source);
+    };
+    let failed = || format!("cannot access path {}", source.join(subpath).display());
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let volume = rustix::fs::open(&source, flags, Mode::empty()).context(failed)?;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let place = rustix::fs::openat2(&volume, subpath.as_str(), flags, Mode::empty(), inside)
+        .map_err(|errno| Error::invalid(failed()).with_source(errno))?;
+    std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd())).context(failed)
 }
 
 /// How inspect and list show the mounts.
@@ -214,13 +283,13 @@ pub(crate) fn mount_points(records: &BTreeMap<String, MountRecord>) -> Vec<Mount
 pub(crate) fn runtime_mounts(
     records: &BTreeMap<String, MountRecord>,
     host_config: &HostConfig,
-) -> Vec<spec::Mount> {
+) -> Result<Vec<spec::Mount>> {
     let recursive = has_recursive_attributes(&rustix::system::uname().release().to_string_lossy());
-    let mut mounts: Vec<spec::Mount> =
-        records.values().map(|record| runtime_bind(record, recursive)).collect();
+    let binds = records.values().map(|record| runtime_bind(record, recursive));
+    let mut mounts: Vec<spec::Mount> = binds.collect::<Result<_>>()?;
     mounts.extend(tmpfs_mounts(host_config));
     mounts.sort_by_key(|mount| mount.destination.components().count());
-    mounts
+    Ok(mounts)
 }
 
 /// `mount_setattr` came with Linux 5.12.
@@ -232,7 +301,7 @@ fn has_recursive_attributes(release: &str) -> bool {
 
 /// A read-only mount is so with everything below, where the kernel has it; forced, the runtime fails
 /// where it hasn't.
-fn runtime_bind(record: &MountRecord, recursive_attributes: bool) -> spec::Mount {
+fn runtime_bind(record: &MountRecord, recursive_attributes: bool) -> Result<spec::Mount> {
     let options = record.spec.bind_options.clone().unwrap_or_default();
     let recursive = if options.non_recursive { "bind" } else { "rbind" };
     let mut words = vec![recursive.to_owned()];
@@ -244,14 +313,12 @@ fn runtime_bind(record: &MountRecord, recursive_attributes: bool) -> spec::Mount
     let propagation =
         if record.propagation.is_empty() { "rprivate" } else { record.propagation.as_str() };
     words.push(propagation.to_owned());
-    let subpath = record.spec.volume_options.as_ref().map_or("", |volume| volume.subpath.as_str());
-    let source = PathBuf::from(&record.source);
-    spec::Mount {
+    Ok(spec::Mount {
         kind: "bind".to_owned(),
-        source: if subpath.is_empty() { source } else { source.join(subpath) },
+        source: source(record)?,
         destination: PathBuf::from(&record.destination),
         options: words,
-    }
+    })
 }
 
 /// `--mount type=tmpfs`.
@@ -280,7 +347,7 @@ fn tmpfs_mounts(host_config: &HostConfig) -> impl Iterator<Item = spec::Mount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use davit_api::container::BindOptions;
+    use davit_api::container::{BindOptions, VolumeDriverConfig, VolumeOptions};
 
     fn host_config(binds: &[&str], mounts: &[Mount]) -> HostConfig {
         HostConfig {
@@ -297,6 +364,53 @@ mod tests {
             target: target.into(),
             ..Mount::default()
         }
+    }
+
+    fn volume(source: &str, subpath: &str, read_only: bool) -> Mount {
+        let options = VolumeOptions { subpath: subpath.into(), ..VolumeOptions::default() };
+        let volume_options = Some(options);
+        Mount { read_only, volume_options, ..mount("volume", source, "/y") }
+    }
+
+    #[test]
+    fn a_subpath_never_leads_out_of_its_volume() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("its path");
+        let at = root.join("_data");
+        std::fs::create_dir_all(at.join("sub/dir")).expect("mkdir");
+        std::fs::create_dir(root.join("outside")).expect("mkdir");
+        for (link, target) in [("in", "sub/dir"), ("out", "../outside"), ("etc", "/etc")] {
+            std::os::unix::fs::symlink(target, at.join(link)).expect("symlink");
+        }
+        let resolve = |subpath: &str| {
+            let spec = volume("vol", subpath, false);
+            let host = at.display().to_string();
+            source(&MountRecord { source: host, spec, ..MountRecord::default() })
+        };
+        assert_eq!(resolve("").expect("whole"), at);
+        assert_eq!(resolve("sub/./dir").expect("a directory"), at.join("sub/dir"));
+        assert_eq!(resolve("in").expect("a link inside"), at.join("sub/dir"));
+        for bad in ["out", "etc", "etc/passwd", "nosuch", "../outside"] {
+            let error = resolve(bad).expect_err(bad);
+            assert!(error.to_string().starts_with("cannot access path"), "{error}");
+        }
+    }
+
+    #[test]
+    fn volume_drivers_and_options_that_are_not_there_are_refused() {
+        let with = |name: &str, option: Option<&str>| {
+            let options = option.map(|key| (key.to_owned(), "x".to_owned())).into_iter().collect();
+            let driver_config = Some(VolumeDriverConfig { name: name.into(), options });
+            let volume_options = Some(VolumeOptions { driver_config, ..VolumeOptions::default() });
+            let mount = Mount { volume_options, ..mount("volume", "vol", "/y") };
+            plan(&Config::default(), &host_config(&[], &[mount]), Vec::new())
+        };
+        with("local", None).expect("the only driver");
+        assert_eq!(
+            with("nosuch", None).expect_err("driver").to_string(),
+            "error looking up volume plugin nosuch: plugin \"nosuch\" not found"
+        );
+        assert_eq!(with("", Some("type")).expect_err("option").kind(), Kind::NotImplemented);
     }
 
     #[test]
@@ -336,6 +450,21 @@ mod tests {
                 "invalid mount config for type \"bind\": field Target must not be empty",
             ),
             (
+                host_config(&[], &[volume("", "sub", true)]),
+                "invalid mount config for type \"volume\": must not set Subpath when using \
+                 anonymous volumes",
+            ),
+            (
+                host_config(&[], &[volume("", "", true)]),
+                "invalid mount config for type \"volume\": must not set ReadOnly mode when using \
+                 anonymous volumes",
+            ),
+            (
+                host_config(&[], &[volume("vol", "a/../../b", false)]),
+                "invalid mount config for type \"volume\": subpath must be a relative path within \
+                 the volume",
+            ),
+            (
                 host_config(&[], &[mount("nosuch", "", "/y")]),
                 "invalid mount config for type \"nosuch\": mount type unknown",
             ),
@@ -367,7 +496,7 @@ mod tests {
             plan(&Config::default(), &host_config(&[], &[mount]), Vec::new())
         };
         let words = |plans: Result<BTreeMap<String, Plan>>, kernel| {
-            runtime_bind(&plans.expect("valid")["/a"].record, kernel).options
+            runtime_bind(&plans.expect("valid")["/a"].record, kernel).expect("a source").options
         };
         assert_eq!(words(with(true, false, false), true), ["rbind", "rro", "rprivate"]);
         assert_eq!(words(with(true, false, false), false), ["rbind", "ro", "rprivate"]);
@@ -396,6 +525,7 @@ mod tests {
         let plans = plan(&Config::default(), &host_config, Vec::new()).expect("valid");
         let records = plans.into_iter().map(|(key, plan)| (key, plan.record)).collect();
         let order: Vec<_> = runtime_mounts(&records, &host_config)
+            .expect("sources")
             .iter()
             .map(|mount| mount.destination.display().to_string())
             .collect();

@@ -126,21 +126,22 @@ fn mount_volumes(root: BorrowedFd<'_>, mounts: &BTreeMap<String, MountRecord>) -
     let mut records: Vec<&MountRecord> = mounts.values().collect();
     records.sort_by_key(|record| record.destination.matches('/').count());
     for record in records {
-        let Ok(source) = std::fs::metadata(&record.source) else { continue };
-        let failed = || format!("mount {} at {}", record.source, record.destination);
+        let Ok(path) = super::mounts::source(record) else { continue };
+        let Ok(source) = std::fs::metadata(&path) else { continue };
+        let failed = || format!("mount {} at {}", path.display(), record.destination);
         let target =
             mount_point(root, Path::new(&record.destination), source.is_dir()).context(failed)?;
-        bind(record, &target).context(failed)?;
+        bind(record, &path, &target).context(failed)?;
     }
     Ok(())
 }
 
 /// Attaches a copy of the source's mounts, read-only before anybody can see it if it is to be so.
-fn bind(record: &MountRecord, target: &OwnedFd) -> io::Result<()> {
+fn bind(record: &MountRecord, source: &Path, target: &OwnedFd) -> io::Result<()> {
     let copy = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, &record.source, copy)?;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, copy)?;
     if !record.rw {
         let read_only = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount_setattr(tree.as_fd(), c"", true, &read_only)?;

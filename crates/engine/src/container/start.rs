@@ -89,7 +89,7 @@ fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     let join = network::join(inner, &snapshot)?;
     network::connect(&mut snapshot, &join)?;
     let mut extra = network::write_files(inner, container, &mut snapshot, &join)?;
-    let mut mounts = mounts::runtime_mounts(&snapshot.record.mount_points, &snapshot.host_config);
+    let mut mounts = mounts::runtime_mounts(&snapshot.record.mount_points, &snapshot.host_config)?;
     mounts.append(&mut extra);
     set_log_path(container, &mut snapshot)?;
     write_bundle(inner, container, &snapshot, &join, mounts)?;
