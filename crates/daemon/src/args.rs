@@ -121,10 +121,10 @@ pub(crate) struct Args {
     /// Cgroup namespace of containers: private or host
     #[arg(long, value_name = "MODE")]
     pub(crate) default_cgroupns_mode: Option<String>,
-    /// Cgroup that containers' cgroups are made in [default: /docker]
+    /// Cgroup that containers' cgroups are made in [default: /docker; system.slice with systemd]
     #[arg(long, value_name = "CGROUP")]
     pub(crate) cgroup_parent: Option<String>,
-    /// Runtime option; native.cgroupdriver=cgroupfs is the only one (repeatable)
+    /// Runtime option: native.cgroupdriver=cgroupfs or =systemd (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) exec_opt: Vec<String>,
     /// External OCI runtime, NAME=PATH (repeatable)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use davit_api::container::{LogConfig, Ulimit};
 use davit_engine::{Config, RegistryRule, TransferLimits};
+use davit_sys::cgroup::Scope;
 
 use crate::api::VERSION;
 use crate::args::Args;
@@ -15,6 +16,9 @@ use crate::config_file::{ConfigFile, PoolEntry};
 
 /// Where rules for single registries are.
 const REGISTRIES_FILE: &str = "/etc/davit/registries.json";
+
+/// The exec option for cgroups that systemd makes.
+const SYSTEMD: &str = "native.cgroupdriver=systemd";
 
 /// What the daemon itself needs; the rest is the engine's.
 #[derive(Debug)]
@@ -74,9 +78,7 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     config.data_root = either!(args, file, data_root).unwrap_or(config.data_root);
     config.exec_root = either!(args, file, exec_root).unwrap_or(config.exec_root);
     config.shim = find_shim(either!(args, file, shim))?;
-    if let Some(parent) = either!(args, file, cgroup_parent) {
-        config.cgroup_parent = format!("/{}", parent.trim_matches('/'));
-    }
+    set_cgroups(args, file, &mut config)?;
     config.log = log_config(args, file)?;
     config.insecure_registries = joined(&args.insecure_registry, &file.insecure_registries);
     config.registry_mirrors = joined(&args.registry_mirror, &file.registry_mirrors);
@@ -175,6 +177,23 @@ where
     given.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
+/// Driver and parent: a directory, or a slice of systemd's.
+fn set_cgroups(args: &Args, file: &ConfigFile, config: &mut Config) -> Result<()> {
+    config.systemd_cgroups = joined(&args.exec_opt, &file.exec_opts).iter().any(|o| o == SYSTEMD);
+    let parent = either!(args, file, cgroup_parent).filter(|parent| !parent.is_empty());
+    if !config.systemd_cgroups {
+        if let Some(parent) = parent {
+            config.cgroup_parent = format!("/{}", parent.trim_matches('/'));
+        }
+        return Ok(());
+    }
+    config.cgroup_parent = parent.unwrap_or_else(|| "system.slice".to_owned());
+    if Scope::parse(&format!("{}:docker:x", config.cgroup_parent), "").is_err() {
+        bail!("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"");
+    }
+    Ok(())
+}
+
 /// Settings whose only supported value is the default: another one must not be ignored.
 fn refuse_unsupported(args: &Args, file: &ConfigFile) -> Result<()> {
     match either!(args, file, storage_driver).as_deref() {
@@ -189,8 +208,7 @@ fn refuse_unsupported(args: &Args, file: &ConfigFile) -> Result<()> {
     }
     for option in joined(&args.exec_opt, &file.exec_opts) {
         match option.as_str() {
-            "native.cgroupdriver=cgroupfs" | "native.cgroupdriver=" => {}
-            "native.cgroupdriver=systemd" => bail!("the systemd cgroup driver is not supported"),
+            "native.cgroupdriver=cgroupfs" | "native.cgroupdriver=" | SYSTEMD => {}
             other => bail!("invalid exec option: {other}"),
         }
     }
@@ -350,7 +368,7 @@ mod tests {
     fn what_is_not_supported_is_refused() {
         let bad = [
             "--storage-driver=btrfs",
-            "--exec-opt=native.cgroupdriver=systemd",
+            "--exec-opt=native.cgroupdriver=other",
             "--bip=x",
             "--bip=fd00::1/64",
             "--fixed-cidr=10.0.0.0",
@@ -363,6 +381,10 @@ mod tests {
         for flag in bad {
             assert!(settings(&[flag]).is_err(), "{flag}");
         }
+        let systemd = "--exec-opt=native.cgroupdriver=systemd";
+        assert!(settings(&[systemd, "--cgroup-parent=/a/directory"]).is_err());
+        let engine = settings(&[systemd]).expect("valid").engine;
+        assert!(engine.systemd_cgroups && engine.cgroup_parent == "system.slice");
         assert!(!settings(&["--bridge=none"]).expect("valid").engine.network.enabled);
     }
 }

@@ -16,6 +16,8 @@ pub struct Config {
     pub shim: PathBuf,
     /// Parent of the containers' cgroups, `/docker` by default.
     pub cgroup_parent: String,
+    /// Cgroups are made by systemd, and the parent is a slice.
+    pub systemd_cgroups: bool,
     /// Log driver and options of containers that name none.
     pub log: LogConfig,
     /// The networks.
@@ -65,6 +67,7 @@ impl Default for Config {
             exec_root: PathBuf::from("/run/davit"),
             shim: PathBuf::from("davit-shim"),
             cgroup_parent: "/docker".to_owned(),
+            systemd_cgroups: false,
             log: LogConfig { kind: "json-file".to_owned(), config: BTreeMap::new() },
             network: davit_network::Config::default(),
             insecure_registries: Vec::new(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use davit_image::ImageStore;
 use davit_network::Networks;
-use davit_sys::cgroup::{Cgroup, Layout};
-use davit_types::{Context, Error, Result};
+use davit_sys::cgroup::{Cgroup, Layout, Scope};
+use davit_types::{ContainerId, Context, Error, Result};
 use rustix::fs::FlockOperation;
 
 use crate::config::Config;
@@ -20,6 +20,9 @@ use crate::network::Resolver;
 use crate::spec::HostFacts;
 use crate::store::{self, Durability};
 use crate::volume::Volumes;
+
+/// Where systemd puts containers that name no slice.
+pub(crate) const DEFAULT_SLICE: &str = "system.slice";
 
 /// The engine. Clones share it.
 #[derive(Clone)]
@@ -126,19 +129,39 @@ impl Inner {
         self.config.data_root.join("trash")
     }
 
-    /// Path of a container's cgroup below the hierarchies' roots.
+    /// A container's `cgroupsPath`: below the hierarchies' roots, or `SLICE:PREFIX:NAME` for systemd.
     pub(crate) fn cgroup_path(&self, snapshot: &Snapshot) -> String {
         let parent = match snapshot.host_config.resources.cgroup_parent.as_str() {
             "" => self.config.cgroup_parent.as_str(),
             parent => parent,
         };
-        format!("{}/{}", parent.trim_end_matches('/'), snapshot.record.id)
+        self.cgroup_path_below(parent, &snapshot.record.id)
+    }
+
+    /// The `cgroupsPath` of a container about which nothing else is known.
+    pub(crate) fn default_cgroup_path(&self, id: &ContainerId) -> String {
+        self.cgroup_path_below(&self.config.cgroup_parent, id)
+    }
+
+    fn cgroup_path_below(&self, parent: &str, id: &ContainerId) -> String {
+        if self.config.systemd_cgroups {
+            return format!("{parent}:docker:{id}");
+        }
+        format!("{}/{id}", parent.trim_end_matches('/'))
     }
 
     /// A container's cgroup.
     pub(crate) fn cgroup(&self, snapshot: &Snapshot) -> Result<Cgroup> {
-        Cgroup::open(&self.layout, &self.cgroup_path(snapshot))
+        self.cgroup_at(&self.cgroup_path(snapshot))
             .context(|| format!("find the cgroup of {}", snapshot.record.id))
+    }
+
+    /// The cgroup of a `cgroupsPath`, whichever driver made it.
+    pub(crate) fn cgroup_at(&self, path: &str) -> std::io::Result<Cgroup> {
+        if path.starts_with('/') {
+            return Cgroup::open(&self.layout, path);
+        }
+        Cgroup::open(&self.layout, &Scope::parse(path, DEFAULT_SLICE)?.path)
     }
 
     /// Tells that something happened to a container.

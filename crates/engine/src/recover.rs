@@ -11,7 +11,6 @@ use std::time::Duration;
 use davit_monitor::protocol::{Event as Said, Request};
 use davit_monitor::task::{Phase, Status};
 use davit_network::Sandbox;
-use davit_sys::cgroup::Cgroup;
 use davit_types::{ContainerId, Context, Error, Result};
 
 use crate::container::{
@@ -177,12 +176,12 @@ fn remove_traces(inner: &Inner, id: &ContainerId, bundle: &Path) -> Result<()> {
     let cgroup = store::read_json::<serde_json::Value>(&bundle.join("config.json"))
         .ok()
         .and_then(|spec| spec["linux"]["cgroupsPath"].as_str().map(str::to_owned))
-        .unwrap_or_else(|| format!("{}/{id}", inner.config.cgroup_parent.trim_end_matches('/')));
+        .unwrap_or_else(|| inner.default_cgroup_path(id));
     if let Ok(layer) = inner.images.container_layer(id) {
         // Not mounted is the usual case.
         let _ = rustix::mount::unmount(&layer.merged, rustix::mount::UnmountFlags::DETACH);
     }
-    let cgroup = Cgroup::open(&inner.layout, &cgroup).context(|| format!("find {cgroup}"))?;
+    let cgroup = inner.cgroup_at(&cgroup).context(|| format!("find {cgroup}"))?;
     if cgroup.exists() {
         cgroup.kill_all().and_then(|()| cgroup.remove()).context(|| "remove the cgroup")?;
     }

@@ -135,7 +135,7 @@ fn info(inner: &Inner) -> Info {
             .map_or(0, |tasks| tasks.count().try_into().unwrap_or(0)),
         system_time: davit_api::Time::now().to_string(),
         logging_driver: config.log.kind.clone(),
-        cgroup_driver: "cgroupfs".to_owned(),
+        cgroup_driver: if config.systemd_cgroups { "systemd" } else { "cgroupfs" }.to_owned(),
         cgroup_version: if v2 { "2" } else { "1" }.to_owned(),
         n_events_listener: inner.events.listeners().try_into().unwrap_or(0),
         kernel_version: uname.release().to_string_lossy().into_owned(),

@@ -60,6 +60,7 @@ fn create(
     let CreateRequest { mut config, mut host_config, networking_config } = body;
     let checked_name = name.map(names::check).transpose()?;
     let mut warnings = validate::check(&config, &host_config, cpus())?;
+    validate::discard_unknown_limits(inner.layout.is_v2(), &mut host_config, &mut warnings);
     validate::check_cpusets(&host_config.resources, &online("cpu"), &online("node"))?;
     let image = inner.images.resolve(&config.image)?;
     check_platform(&image, platform, &config.image, &mut warnings)?;
@@ -68,6 +69,7 @@ fn create(
     let (path, args) = merge::command(&config)?;
     let defaults = Defaults { config: &inner.config, cgroup_v2: inner.layout.is_v2() };
     merge::fill_defaults(&mut host_config, &defaults);
+    check_cgroup_parent(inner, &host_config.resources.cgroup_parent)?;
     check_runtime(inner, &host_config.runtime)?;
     resolve_donors(inner, &mut host_config)?;
 
@@ -175,6 +177,19 @@ fn check_platform(
             "The requested image's platform ({}) does not match the detected host platform ({host}) \
              and no specific platform was requested",
             image.platform
+        ));
+    }
+    Ok(())
+}
+
+/// systemd's cgroups are named by slices.
+fn check_cgroup_parent(inner: &Inner, parent: &str) -> Result<()> {
+    if !inner.config.systemd_cgroups || parent.is_empty() {
+        return Ok(());
+    }
+    if davit_sys::cgroup::Scope::parse(&format!("{parent}:docker:x"), "").is_err() {
+        return Err(Error::invalid(
+            "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"",
         ));
     }
     Ok(())

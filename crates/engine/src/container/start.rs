@@ -225,7 +225,7 @@ fn task(inner: &Inner, snapshot: &Snapshot, rootfs: Overlay) -> Result<Task> {
         kind: TaskKind::Container,
         runtime_root: inner.config.exec_root.join("runtime"),
         runtime: inner.config.runtimes.get(&host_config.runtime).cloned(),
-        systemd_cgroup: false,
+        systemd_cgroup: inner.config.systemd_cgroups,
         rootfs: Some(rootfs),
         user: config.user.clone(),
         groups: host_config.group_add.clone().unwrap_or_default(),

@@ -1,14 +1,18 @@
 //! `update`: limits and restart policy of a container, running or not.
 
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use davit_api::container::{HostConfig, Resources, UpdateRequest, UpdateResponse};
 use davit_monitor::protocol::Request;
 use davit_sys::cgroup::Limits;
-use davit_types::{Context, Error, Result};
+use davit_types::{ContainerId, Context, Error, Result};
 
-use super::{blocking, detached, restart_policy, validate};
+use super::{Snapshot, blocking, detached, restart_policy, validate};
 use crate::Engine;
+use crate::engine::Inner;
 use crate::store::Durability;
 
 impl Engine {
@@ -35,11 +39,7 @@ impl Engine {
             let mut next = before.host_config.clone();
             merge(&mut next, &body).context(failed)?;
             if before.record.state.has_process() {
-                let cgroup = inner.cgroup(&before)?;
-                let limits = limits(&next.resources);
-                blocking(move || cgroup.apply(&limits).context(|| "set limits"))
-                    .await
-                    .context(failed)?;
+                set_limits(&inner, &before, &next.resources).await.context(failed)?;
             }
             if next.restart_policy != before.host_config.restart_policy
                 && let Ok(monitor) = container.monitor()
@@ -55,6 +55,40 @@ impl Engine {
         })
         .await
     }
+}
+
+/// In the kernel; where systemd made the cgroup, it has to know, or it would undo them.
+async fn set_limits(inner: &Arc<Inner>, container: &Snapshot, resources: &Resources) -> Result<()> {
+    let built_in = !inner.config.runtimes.contains_key(&container.host_config.runtime);
+    if inner.config.systemd_cgroups && built_in {
+        let resources = crate::spec::limits(resources)?.to_string();
+        let (inner, id) = (Arc::clone(inner), container.record.id.clone());
+        return blocking(move || update_by_runtime(&inner, &id, &resources)).await;
+    }
+    let cgroup = inner.cgroup(container)?;
+    let limits = limits(resources);
+    blocking(move || cgroup.apply(&limits).context(|| "set limits")).await
+}
+
+/// The shim under the runtime's name tells both.
+fn update_by_runtime(inner: &Inner, id: &ContainerId, resources: &str) -> Result<()> {
+    let mut command = Command::new(&inner.config.shim);
+    command.arg0("davit-runc").arg("--root").arg(inner.config.exec_root.join("runtime"));
+    command.args(["update", "--resources", "-", &id.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut run = || -> std::io::Result<std::process::Output> {
+        let mut child = command.spawn()?;
+        // Gone when the block ends: that is the end of its input.
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(resources.as_bytes())?;
+        }
+        child.wait_with_output()
+    };
+    let output = run().context(|| "run the runtime's update")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::internal(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// A swap limit without a memory limit is fine here: the stored one counts.

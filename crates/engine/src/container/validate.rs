@@ -372,6 +372,32 @@ fn check_security_options(host_config: &HostConfig) -> Result<()> {
     Ok(())
 }
 
+/// Limits that version 2 of cgroups doesn't have are no limits there, and Docker says so.
+pub(crate) fn discard_unknown_limits(
+    v2: bool,
+    host_config: &mut HostConfig,
+    warnings: &mut Vec<String>,
+) {
+    let resources = &mut host_config.resources;
+    if !v2 {
+        return;
+    }
+    if resources.memory_swappiness.is_some_and(|value| value != -1) {
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not \
+             mounted. Memory swappiness discarded."
+                .to_owned(),
+        );
+        resources.memory_swappiness = None;
+    }
+    if resources.oom_kill_disable == Some(true) {
+        warnings.push(
+            "Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned(),
+        );
+        resources.oom_kill_disable = None;
+    }
+}
+
 fn warnings(host_config: &HostConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     let publishes = host_config.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
@@ -390,6 +416,19 @@ fn warnings(host_config: &HostConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn limits_of_version_1_are_discarded_on_version_2() {
+        let mut host_config = HostConfig::default();
+        host_config.resources.memory_swappiness = Some(10);
+        host_config.resources.oom_kill_disable = Some(true);
+        let mut warnings = Vec::new();
+        discard_unknown_limits(false, &mut host_config, &mut warnings);
+        assert!(warnings.is_empty() && host_config.resources.memory_swappiness.is_some());
+        discard_unknown_limits(true, &mut host_config, &mut warnings);
+        assert_eq!((warnings.len(), host_config.resources.memory_swappiness), (2, None));
+        assert_eq!(host_config.resources.oom_kill_disable, None);
+    }
+
     use davit_api::container::PortBinding;
 
     use super::*;

@@ -162,7 +162,7 @@ fn task(inner: &Inner, snapshot: &Snapshot, exec: &Exec, has_client: bool) -> Ta
         kind: TaskKind::Exec,
         runtime_root: inner.config.exec_root.join("runtime"),
         runtime: inner.config.runtimes.get(&snapshot.host_config.runtime).cloned(),
-        systemd_cgroup: false,
+        systemd_cgroup: inner.config.systemd_cgroups,
         rootfs: None,
         user,
         groups: snapshot.host_config.group_add.clone().unwrap_or_default(),

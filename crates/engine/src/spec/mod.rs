@@ -11,6 +11,8 @@ mod input;
 mod mounts;
 mod process;
 mod resources;
+
+pub(crate) use resources::limits;
 pub mod seccomp;
 #[cfg(test)]
 mod tests;
