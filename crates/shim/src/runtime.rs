@@ -15,6 +15,7 @@ use crate::failure::{self, Stage};
 use crate::stdio::Ours;
 
 mod external;
+mod features;
 
 use external::External;
 

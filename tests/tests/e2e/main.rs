@@ -19,6 +19,7 @@ mod process;
 mod python_sdk;
 mod resolver;
 mod run_nginx;
+mod runtimes;
 mod storage;
 mod survival;
 mod user_networks;

@@ -24,6 +24,8 @@ use crate::build::Built;
 use crate::failure::Stage;
 use crate::stdio::Ours;
 
+use super::features;
+
 /// What other runtimes are told the configuration's version is: crun 1.8 refuses newer ones, and all
 /// take their parts for what they are whatever the version says.
 const OLDEST_VERSION: &str = "1.0.2";
@@ -63,6 +65,7 @@ impl External {
         // The user is resolved now; the program reads the file.
         let mut spec = spec.clone();
         spec.set_version(OLDEST_VERSION.to_owned());
+        features::suit(&mut spec, &self.program);
         write_json(&task_dir.join("config.json"), &spec).stage("write config.json")?;
         let mut command = self.command(task_dir);
         command.arg("create").arg("--bundle").arg(task_dir);
