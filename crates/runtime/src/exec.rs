@@ -17,9 +17,7 @@ use crate::failure::{Step, Wrap, text};
 use crate::hooks;
 use crate::init::{connect_stdio, hide_command_line, join_cgroups};
 use crate::labels;
-use crate::parent::{
-    PidNamespace, died, first_word, kill_and_reap, open_unified, report, set_oom_score,
-};
+use crate::parent::{died, first_word, kill_and_reap, open_unified, report, set_oom_score};
 use crate::plan::{Domain, ProcessPlan};
 use crate::process::schedule::{Elsewhere, set_processors};
 use crate::process::{self, RuntimeFile, Surroundings};
@@ -167,7 +165,10 @@ fn start(
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
     // Only in his own user namespace has an ordinary user the power to enter the others.
-    let staged = target.kinds & namespace::USER != 0 && !rustix::process::geteuid().is_root();
+    let rootless = target.kinds & namespace::USER != 0 && !rustix::process::geteuid().is_root();
+    // And who is in the container's pid namespace is seen by its processes: it must be in its other
+    // namespaces by then.
+    let staged = rootless || target.kinds & namespace::PID != 0;
     let guest = Guest {
         id: request.id,
         plan,
@@ -175,7 +176,8 @@ fn start(
         channel: channel.as_fd(),
         stdio: &request.stdio,
         pidfd: target.pidfd.as_fd(),
-        kinds: if staged { 0 } else { target.kinds & !namespace::PID },
+        kinds: target.kinds,
+        staged,
         cgroup_files: &files,
         filter,
         runtime: RuntimeFile::own()?,
@@ -183,14 +185,22 @@ fn start(
     };
     let elsewhere = Elsewhere::on(&plan.schedule.first_processors)?;
     let cloned = if staged {
-        let way = Way { channel: channel.as_fd(), cgroup: unified.as_ref(), flags: 0 };
-        let enter = || {
-            namespace::setns(target.pidfd.as_fd(), target.kinds)
-                .step("join", "the container's namespaces")
+        let mut keep = vec![channel.as_fd()];
+        keep.extend(request.stdio.files());
+        let way = Way {
+            channel: channel.as_fd(),
+            cgroup: unified.as_ref(),
+            flags: 0,
+            close: Some((3 + request.launch.preserved_fds, keep)),
         };
-        stage::through(&way, &mut starter, enter, || report(guest.channel, guest.run()))
+        stage::through(&way, &mut starter, || guest.enter(), || report(guest.channel, guest.run()))
     } else {
-        clone(&guest, target, unified.as_ref(), &mut starter)
+        clone3(0, unified.as_ref().map(AsFd::as_fd), || {
+            // The child's copy would keep the channel open when the starter is gone.
+            starter = None;
+            report(guest.channel, guest.run())
+        })
+        .step("clone", "process")
     };
     drop(elsewhere);
     drop(channel);
@@ -212,23 +222,6 @@ fn start(
             Err(failure)
         }
     }
-}
-
-fn clone(
-    guest: &Guest<'_>,
-    target: &Target,
-    cgroup: Option<&OwnedFd>,
-    starter: &mut Option<OwnedFd>,
-) -> Result<Child, Failure> {
-    let _inside = (target.kinds & namespace::PID != 0)
-        .then(|| PidNamespace::enter_fd(target.pidfd.as_fd(), guest.id))
-        .transpose()?;
-    clone3(0, cgroup.map(AsFd::as_fd), || {
-        // The child's copy would keep the channel open when the starter is gone.
-        *starter = None;
-        report(guest.channel, guest.run())
-    })
-    .step("clone", "process")
 }
 
 fn wait_ready(
@@ -266,6 +259,8 @@ struct Guest<'a> {
     stdio: &'a Stdio,
     pidfd: BorrowedFd<'a>,
     kinds: u64,
+    /// The process in between has entered the container.
+    staged: bool,
     cgroup_files: &'a [File],
     filter: Option<&'a Filter>,
     runtime: RuntimeFile,
@@ -273,16 +268,26 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Runs all steps. Only returns on failure.
-    fn run(&self) -> Result<Infallible, Failure> {
+    /// Enters the container. Of its pid namespace only children are members.
+    fn enter(&self) -> Result<(), Failure> {
         process::hide()?;
         hide_command_line()?;
         join_cgroups(self.cgroup_files)?;
-        set_processors(&self.plan.schedule.processors)?;
         labels::apply(self.plan)?;
         if self.kinds != 0 {
             namespace::setns(self.pidfd, self.kinds).step("join", "the container's namespaces")?;
+            rustix::process::chdir("/").step("chdir", "/")?;
         }
+        // Another user namespace has taken it back.
+        process::hide()
+    }
+
+    /// Runs all steps. Only returns on failure.
+    fn run(&self) -> Result<Infallible, Failure> {
+        if !self.staged {
+            self.enter()?;
+        }
+        set_processors(&self.plan.schedule.processors)?;
         rustix::process::setsid().step("setsid", "")?;
         let console = match self.stdio {
             Stdio::Terminal => {

@@ -297,20 +297,16 @@ fn refuse_host_sysctls(plan: &Plan, joined: &File) -> Result<(), Failure> {
 }
 
 /// While it lives, children of this process are born in another pid namespace.
-pub(crate) struct PidNamespace {
+struct PidNamespace {
     own: OwnedFd,
 }
 
 impl PidNamespace {
     fn enter(entry: &Entry) -> Result<Self, Failure> {
-        Self::enter_fd(entry.file.as_fd(), &entry.name)
-    }
-
-    /// `fd` is a namespace file or a process' pidfd.
-    pub(crate) fn enter_fd(fd: BorrowedFd<'_>, name: &str) -> Result<Self, Failure> {
         const OWN: &str = "/proc/self/ns/pid";
         let own = File::open(OWN).step("open", OWN)?.into();
-        namespace::setns(fd, namespace::PID).step("join pid namespace", name)?;
+        namespace::setns(entry.file.as_fd(), namespace::PID)
+            .step("join pid namespace", &entry.name)?;
         Ok(Self { own })
     }
 }

@@ -83,6 +83,18 @@ pub enum Stdio {
     Terminal,
 }
 
+impl Stdio {
+    /// Descriptors that the process is given.
+    pub(crate) fn files(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Files { stdin, stdout, stderr } => {
+                vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+            }
+            Self::Inherit | Self::Terminal => Vec::new(),
+        }
+    }
+}
+
 /// A process that is set up and waits to be released.
 #[derive(Debug)]
 pub struct Created {

@@ -3,13 +3,21 @@
 //! A namespace belongs to the user namespace in which it is made, and who makes a user namespace loses
 //! all power over others. So a user namespace that exists is entered before the container's other
 //! namespaces are made, and namespaces that exist are entered before a user namespace is made. The
-//! caller can't do either himself: there is no way back. Where neither is needed there is no such
-//! process.
+//! caller can't do either himself: there is no way back.
+//!
+//! An exec needs it too: whoever is in a container's pid namespace is seen by its processes, and one
+//! with `CAP_SYS_PTRACE` may follow its working directory, root and descriptors in `/proc`. So the
+//! process in between leaves all that is the host's behind, and only its child is a member. (A new
+//! container that joins another's pid namespace can't be spared that: its `/proc` has to be mounted by
+//! a member. Who shares a pid namespace with `CAP_SYS_PTRACE` has power over whoever joins it.)
+//!
+//! Where none of these is needed there is no such process.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use davit_sys::clone::{Child, clone3, clone3_sibling};
-use davit_sys::{fdpass, namespace};
+use davit_sys::{fdpass, namespace, process as sys_process};
+use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::Failure;
 use crate::failure::{Step, text};
@@ -39,7 +47,7 @@ pub(crate) fn clone(
         check_tables(&init.plan.namespaces)
     };
     let body = || report(init.channel, init.run());
-    let way = Way { channel: init.channel, cgroup, flags: init.plan.namespaces.new };
+    let way = Way { channel: init.channel, cgroup, flags: init.plan.namespaces.new, close: None };
     through(&way, starter, enter, body)
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct Way<'a> {
     pub(crate) cgroup: Option<&'a OwnedFd>,
     /// Namespaces to be made.
     pub(crate) flags: u64,
+    /// Descriptors from this number on are closed before the child is made, except for these.
+    pub(crate) close: Option<(u32, Vec<BorrowedFd<'a>>)>,
 }
 
 /// A child of the caller's that runs `body`, made by a process that has done `enter`.
@@ -62,15 +72,20 @@ pub(crate) fn through(
     body: impl FnOnce() -> i32,
 ) -> Result<Child, Failure> {
     let (receiver, sender) = fdpass::pair().step("make", "socket pair")?;
-    let mut receiver = Some(receiver);
+    let (mut receiver, mut sender) = (Some(receiver), Some(sender));
     let stage = clone3(0, way.cgroup.map(AsFd::as_fd), || {
         receiver = None;
         // The copies would keep the channel open when the starter is gone.
         *starter = None;
         let made = enter().and_then(|()| {
-            let child = clone3_sibling(way.flags, body).step("clone", "container process")?;
-            let pid = child.pid.to_le_bytes();
-            fdpass::send(&sender, &pid, &[child.pidfd.as_fd()]).step("send", "container process")
+            close_others(way, sender.as_ref())?;
+            let child = clone3_sibling(way.flags, || {
+                sender = None;
+                body()
+            });
+            let child = child.step("clone", "container process")?;
+            let sender = sender.as_ref().expect("only the child lets go of it");
+            fdpass::send(sender, &[0], &[child.pidfd.as_fd()]).step("send", "container process")
         });
         match made {
             Ok(()) => 0,
@@ -79,17 +94,37 @@ pub(crate) fn through(
     })
     .step("clone", "process in between")?;
     drop(sender);
-    let mut pid = [0; 4];
+    let mut byte = [0];
     let receiver = receiver.expect("only the child lets go of it");
-    let received = fdpass::recv(&receiver, &mut pid).step("receive", "container process");
+    let received = fdpass::recv(&receiver, &mut byte).step("receive", "container process");
     // It has nothing more to do.
     kill_and_reap(&stage.pidfd);
     match received? {
-        (4, mut fds) if fds.len() == 1 => {
-            Ok(Child { pid: i32::from_le_bytes(pid), pidfd: fds.remove(0) })
-        }
+        (1, mut fds) if fds.len() == 1 => own_child(fds.remove(0)),
         // Its failure is in the channel.
         _ => Err(text("clone", "", "the process in between ended without a container process")),
+    }
+}
+
+/// Leaves nothing of the host's to the child that it doesn't need.
+fn close_others(way: &Way<'_>, sender: Option<&OwnedFd>) -> Result<(), Failure> {
+    let Some((first, keep)) = &way.close else { return Ok(()) };
+    let keep: Vec<_> = keep.iter().copied().chain(sender.map(AsFd::as_fd)).collect();
+    sys_process::close_from(*first, &keep).step("close", "descriptors")
+}
+
+/// The child of `pidfd`. What came through a process that others could see is not believed: it has to
+/// be a child of ours, and the kernel tells its pid.
+fn own_child(pidfd: OwnedFd) -> Result<Child, Failure> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)
+        .step("find", "container process")?;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(&path).step("read", &path)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    match pid {
+        Some(pid) => Ok(Child { pid, pidfd }),
+        None => Err(text("read", &path, "the container process has no pid")),
     }
 }
 

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use davit_runtime::{Failure, Stdio};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use serde_json::{Value, json};
 use support::{Bundle, Output, Streams, process, sandboxed, wait};
 
 const ROUNDS: u32 = 40;
 const RACE: &str = "DAVIT_TEST_RACE";
+const SPY: &str = "DAVIT_TEST_SPY";
 
 /// A process that exchanges two files until it is dropped.
 struct Racer(Child);
@@ -80,6 +81,83 @@ fn outside(bundle: &Bundle) -> PathBuf {
 fn refused(result: Result<Output, Failure>, expected: &str) {
     let failure = result.expect_err(expected);
     assert!(failure.message.contains(expected), "{failure}");
+}
+
+/// Runs in a container: looks through `/proc` for ways to a file that is the host's.
+#[test]
+fn the_spy_in_a_container() {
+    let Ok(marker) = std::env::var(SPY) else { return };
+    fs::write("/tmp/ready", "").expect("a file");
+    let up = "../".repeat(32);
+    let leads_outside = |link: &Path| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(CWD, link, flags, Mode::empty()) else { return false };
+        let cgroup = rustix::fs::fstatfs(&file)
+            .is_ok_and(|stat| [0x27_e0eb, 0x6367_7270].contains(&stat.f_type));
+        let path = format!("{up}{marker}");
+        cgroup || rustix::fs::accessat(&file, &*path, Access::EXISTS, AtFlags::empty()).is_ok()
+    };
+    while !Path::new("/tmp/stop").exists() {
+        for pid in 2..200 {
+            let process = PathBuf::from(format!("/proc/{pid}"));
+            let mut links = vec![process.join("cwd"), process.join("root")];
+            let fds = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+            links.extend(fds.map(|fd| fd.path()));
+            for link in links {
+                if leads_outside(&link) {
+                    fs::write("/tmp/escaped", link.to_str().expect("a path")).expect("a file");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exec_is_not_seen_before_it_is_inside() {
+    sandboxed("an_exec_is_not_seen_before_it_is_inside", || {
+        let bundle = Bundle::new();
+        let marker = outside(&bundle).join("marker");
+        fs::write(&marker, "").expect("a file");
+        let rootfs = bundle.dir.join("rootfs");
+        fs::copy(std::env::current_exe().expect("our own path"), rootfs.join("bin/spy"))
+            .expect("copied");
+        let args = ["spy", "--exact", "the_spy_in_a_container", "--test-threads=1"];
+        let mut spec = bundle.spec(&args);
+        for library in ["/lib", "/lib64", "/usr/lib"].iter().filter(|dir| Path::new(dir).exists()) {
+            add_mount(
+                &mut spec,
+                json!({"destination": library, "type": "bind", "source": library,
+                       "options": ["rbind", "ro"]}),
+            );
+        }
+        let variable =
+            format!("{SPY}={}", marker.to_str().expect("a path").trim_start_matches('/'));
+        spec["process"]["env"].as_array_mut().expect("a list").push(json!(variable));
+        for set in ["bounding", "effective", "permitted"] {
+            let set = spec["process"]["capabilities"][set].as_array_mut().expect("a set");
+            set.push(json!("CAP_SYS_PTRACE"));
+        }
+        let streams = Streams::new();
+        let created = bundle.create(spec, streams.stdio).expect("created");
+        created.start.start().expect("started");
+        let mut rounds_left = 12_000;
+        while !rootfs.join("tmp/ready").exists() {
+            assert!(rounds_left > 0, "the spy doesn't come");
+            rounds_left -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        for _ in 0..ROUNDS {
+            let escaped = fs::read_to_string(rootfs.join("tmp/escaped")).unwrap_or_default();
+            assert_eq!(escaped, "", "this led outside");
+            assert_eq!(bundle.run_exec(process(&["true"])).expect("it runs").code, 0);
+        }
+        fs::write(rootfs.join("tmp/stop"), "").expect("a file");
+        assert_eq!(wait(&created), 0);
+        assert!(!rootfs.join("tmp/escaped").exists(), "the last one led outside");
+        davit_runtime::delete(&bundle.root, "c1").expect("deleted");
+        bundle.assert_nothing_left();
+    });
 }
 
 #[test]
