@@ -14,6 +14,9 @@ use crate::rootfs::open_in;
 /// Larger files are not user databases.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
+/// Largest user or group id.
+const MAXIMUM: i64 = i32::MAX as i64;
+
 /// A user as a process needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -130,7 +133,17 @@ fn resolve_in(passwd: &str, group: &str, user: &str, extra: &[String]) -> Result
             true
         }
     });
+    check_range(&found)?;
     Ok(found)
+}
+
+fn check_range(user: &User) -> Result<(), String> {
+    let mut ids = user.groups.iter().chain([&user.uid, &user.gid]);
+    if ids.any(|&id| i64::from(id) > MAXIMUM) { Err(out_of_range()) } else { Ok(()) }
+}
+
+fn out_of_range() -> String {
+    format!("uids and gids must be in range 0-{MAXIMUM}")
 }
 
 fn group_id(group: &str, wanted: &str) -> Result<u32, String> {
@@ -144,11 +157,10 @@ fn group_id(group: &str, wanted: &str) -> Result<u32, String> {
 
 /// The text as an id, if it is a number at all.
 fn number(text: &str) -> Result<Option<u32>, String> {
-    const MAXIMUM: i64 = i32::MAX as i64;
     match text.parse::<i64>() {
         Err(_) => Ok(None),
         Ok(number) if (0..=MAXIMUM).contains(&number) => Ok(u32::try_from(number).ok()),
-        Ok(_) => Err(format!("uids and gids must be in range 0-{MAXIMUM}")),
+        Ok(_) => Err(out_of_range()),
     }
 }
 
@@ -201,6 +213,17 @@ mod tests {
             assert_eq!(user(text, &[]).as_ref(), Ok(expected), "{text:?}");
         }
         assert_eq!(user("www:www", &["adm", "50", "adm"]).expect("known").2, [33, 4, 50]);
+    }
+
+    #[test]
+    fn an_entry_with_an_id_out_of_range_is_refused() {
+        for entry in ["evil:x:4294967295:1::/:/bin/sh", "evil:x:1:4294967295::/:/bin/sh"] {
+            let refused = resolve_in(entry, GROUP, "evil", &[]).expect_err(entry);
+            assert_eq!(refused, "uids and gids must be in range 0-2147483647");
+        }
+        let groups = "evil:x:2147483648:www\n";
+        assert!(resolve_in(PASSWD, groups, "www", &[]).is_err());
+        assert!(resolve_in(PASSWD, groups, "0:evil", &[]).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use davit_types::oci::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
+use super::process::id;
 use super::{clean, config};
 use crate::Failure;
 
@@ -94,7 +95,7 @@ fn planned_device(device: &LinuxDevice) -> Result<Device, Failure> {
         major: if fifo { 0 } else { number(device.major())? },
         minor: if fifo { 0 } else { number(device.minor())? },
         mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
+        uid: id(device.uid().unwrap_or(0), &format!("device {}", path.display()))?,
+        gid: id(device.gid().unwrap_or(0), &format!("device {}", path.display()))?,
     })
 }

@@ -350,6 +350,19 @@ mod tests {
             ("/linux/maskedPaths", json!(["proc"]), "is not absolute"),
             ("/process/args", json!([]), "args must not be empty"),
             ("/process/cwd", json!("tmp"), "absolute"),
+            ("/process/user/uid", json!(u32::MAX), "range 0-2147483647"),
+            ("/process/user/gid", json!(1u32 << 31), "range 0-2147483647"),
+            (
+                "/process/user",
+                json!({"uid": 0, "gid": 0, "additionalGids": [1, u32::MAX]}),
+                "range 0-2147483647",
+            ),
+            (
+                "/linux",
+                json!({"namespaces": [{"type": "uts"}, {"type": "mount"}], "devices": [
+                    {"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": u32::MAX}]}),
+                "range 0-2147483647",
+            ),
         ];
         for (pointer, value, expected) in cases {
             let mut spec = minimal();

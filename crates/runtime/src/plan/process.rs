@@ -101,9 +101,9 @@ impl ProcessPlan {
             args,
             env: strings(process.env().as_deref().unwrap_or_default(), "process.env")?,
             cwd: process.cwd().clone(),
-            uid: user.uid(),
-            gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
+            uid: id(user.uid(), "process.user.uid")?,
+            gid: id(user.gid(), "process.user.gid")?,
+            groups: groups(user.additional_gids().as_deref().unwrap_or_default())?,
             umask: user.umask().unwrap_or(0o022) & 0o777,
             capabilities: capabilities(process),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -123,6 +123,19 @@ impl ProcessPlan {
             .rev()
             .find_map(|entry| entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }
+}
+
+/// A user or group that the kernel can be told; its -1 would leave things as they are.
+pub(super) fn id(id: u32, name: &str) -> Result<u32, Failure> {
+    const MAXIMUM: u32 = i32::MAX.cast_unsigned();
+    if id <= MAXIMUM {
+        return Ok(id);
+    }
+    Err(config(name, format!("{name}: uids and gids must be in range 0-{MAXIMUM}")))
+}
+
+fn groups(groups: &[u32]) -> Result<Vec<u32>, Failure> {
+    groups.iter().map(|&group| id(group, "process.user.additionalGids")).collect()
 }
 
 fn label(text: &Option<String>, name: &str) -> Result<Option<String>, Failure> {
