@@ -491,3 +491,19 @@ fn the_device_program_of_version_2_is_obeyed() {
         bundle.assert_nothing_left();
     });
 }
+
+#[test]
+fn ambient_capabilities_that_cannot_be_are_left_out() {
+    sandboxed("ambient_capabilities_that_cannot_be_are_left_out", || {
+        let bundle = Bundle::new();
+        let mut spec = bundle.spec(&["grep", "CapAmb", "/proc/self/status"]);
+        let sets = &mut spec["process"]["capabilities"];
+        sets["ambient"] = json!(["CAP_KILL", "CAP_AUDIT_WRITE"]);
+        let output = bundle.run(spec.clone()).expect("it runs");
+        assert_eq!(output.stdout, "CapAmb:\t0000000000000000\n", "{output:?}");
+        spec["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+        let output = bundle.run(spec).expect("it runs");
+        assert_eq!(output.stdout, "CapAmb:\t0000000000000020\n", "{output:?}");
+        bundle.assert_nothing_left();
+    });
+}

@@ -98,7 +98,10 @@ pub(super) fn apply(sets: &Capabilities) -> Result<(), Failure> {
         inheritable: set(sets.inheritable),
     };
     rustix::thread::set_capabilities(None, wanted).step("apply", "capabilities")?;
-    raise_ambient(sets.ambient).step("apply", "ambient capabilities")
+    // The kernel gives only those that are permitted and inheritable; as with runc, the others are not
+    // worth failing for.
+    let ambient = sets.ambient & sets.permitted & sets.inheritable;
+    raise_ambient(ambient).step("apply", "ambient capabilities")
 }
 
 fn raise_ambient(ambient: u64) -> io::Result<()> {
