@@ -79,6 +79,7 @@ fn filesystem(
     source: &str,
     parameters: &[(String, Option<String>)],
 ) -> Result<Option<OwnedFd>, Failure> {
+    let was_there = tree.handle(&mount.destination).is_ok();
     let target = target::directory(tree, &mount.destination)?;
     let mut given: Vec<(&str, Option<&str>)> = parameters
         .iter()
@@ -92,8 +93,8 @@ fn filesystem(
     if mount.is_readonly() && !is_late {
         given.push(("ro", None));
     }
-    // A tmpfs takes the permissions of the directory it covers.
-    let mode = (name == "tmpfs" && !given.iter().any(|(key, _)| *key == "mode"))
+    // A tmpfs takes the permissions of the directory it covers; one that is made for it says nothing.
+    let mode = (name == "tmpfs" && was_there && !given.iter().any(|(key, _)| *key == "mode"))
         .then(|| rustix::fs::fstat(&target).map(|stat| format!("{:o}", stat.st_mode & 0o7777)));
     if let Some(Ok(mode)) = &mode {
         given.push(("mode", Some(mode)));

@@ -180,6 +180,25 @@ fn a_tmpfs_begins_with_what_it_covers() {
 }
 
 #[test]
+fn a_tmpfs_has_the_mode_of_what_it_covers_or_its_own() {
+    sandboxed("mounts::a_tmpfs_has_the_mode_of_what_it_covers_or_its_own", || {
+        let bundle = Bundle::new();
+        let there = bundle.dir.join("rootfs/there");
+        fs::create_dir(&there).expect("a directory");
+        fs::set_permissions(&there, PermissionsExt::from_mode(0o710)).expect("a mode");
+        let mount = |to: &str, options: Value| json!({"destination": to, "type": "tmpfs", "source": "tmpfs", "options": options});
+        let mounts = [
+            mount("/there", json!([])),
+            mount("/missing/below", json!([])),
+            mount("/given", json!(["mode=700"])),
+        ];
+        let output = run(&bundle, &mounts, "stat -c %a /there /missing/below /missing /given");
+        assert_eq!(output.stdout, "710\n1777\n755\n700\n", "{output:?}");
+        bundle.assert_nothing_left();
+    });
+}
+
+#[test]
 fn a_read_only_file_system_is_filled_first() {
     sandboxed("mounts::a_read_only_file_system_is_filled_first", || {
         let bundle = Bundle::new();
