@@ -14,8 +14,8 @@ use davit_network::Sandbox;
 use davit_types::{ContainerId, Context, Error, Result};
 
 use crate::container::{
-    Container, Event, Record, Snapshot, blocking, follow, lost, release, start_container,
-    starts_with_daemon,
+    Container, Event, Record, Snapshot, blocking, follow, lost, release, remove_bundle,
+    start_container, starts_with_daemon,
 };
 use crate::engine::Inner;
 use crate::monitor::{Events, Monitor};
@@ -199,6 +199,7 @@ async fn reconnect(inner: &Arc<Inner>, container: Arc<Container>) -> Option<Foun
             // The daemon died starting it. A shim that is still at it ends by itself.
             release(inner, &container).await;
             save(&container).await;
+            remove_bundle(inner, &container).await;
         }
         return None;
     }
@@ -267,6 +268,7 @@ async fn take_over(inner: &Arc<Inner>, container: &Arc<Container>, status: &Stat
         Phase::Created => {
             release(inner, container).await;
             save(container).await;
+            remove_bundle(inner, container).await;
             false
         }
         Phase::Exited => {

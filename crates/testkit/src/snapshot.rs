@@ -19,13 +19,14 @@ pub struct Snapshot(BTreeMap<String, usize>);
 
 impl Snapshot {
     /// Looks at the sandbox of `daemon` once it has come to rest: the kernel takes a moment to let go
-    /// of a container's interface, and what is seen now must be there later.
+    /// of a container's interface, the trash is emptied in the background, and what is seen now must
+    /// be there later.
     pub fn of(daemon: &Daemon) -> Result<Self> {
         let mut last = Self::now(daemon)?;
         wait::until_true(Duration::from_secs(20), "the host to come to rest", || {
             std::thread::sleep(REST);
             let before = std::mem::replace(&mut last, Self::now(daemon)?);
-            Ok(before == last)
+            Ok(before == last && !last.0.keys().any(|key| key.starts_with("trash ")))
         })?;
         Ok(last)
     }

@@ -54,7 +54,7 @@ pub(crate) use registry::Registry;
 pub(crate) use restart_policy::starts_with_daemon;
 pub(crate) use start::{exit_code, start as start_container};
 pub(crate) use state::{Effect, Event, State};
-pub(crate) use supervise::{auto_remove, follow, lost, publish_network, release};
+pub(crate) use supervise::{auto_remove, follow, lost, publish_network, release, remove_bundle};
 
 use crate::monitor::Monitor;
 use crate::store::{self, Durability};

@@ -123,12 +123,17 @@ pub(crate) async fn exited(
         at: exit.finished_at,
         restarts,
     };
-    if container.snapshot().record.state.apply(&event).1.contains(&Effect::Release) {
+    let releases = container.snapshot().record.state.apply(&event).1.contains(&Effect::Release);
+    if releases {
         release(inner, container).await;
     }
     let (snapshot, effects) = container.apply(&event);
     let saved = Arc::clone(container);
-    report(container, "note the exit", blocking(move || saved.save(Durability::Relaxed)).await);
+    let noted = blocking(move || saved.save(Durability::Relaxed)).await;
+    if releases && noted.is_ok() {
+        remove_bundle(inner, container).await;
+    }
+    report(container, "note the exit", noted);
     // Asked before those who wait are told: a restart by hand stops keeping it then.
     let removes = effects.contains(&Effect::AutoRemove) && !container.is_kept();
     publish_only(inner, &snapshot, &effects);
@@ -158,7 +163,7 @@ async fn restarted(
     carry_out(inner, container, &snapshot, &effects);
 }
 
-/// Gives back network, cgroup and whatever a dead monitor may have left.
+/// Gives back network, cgroup and whatever a dead monitor may have left, but for the bundle.
 pub(crate) async fn release(inner: &Arc<Inner>, container: &Arc<Container>) {
     container.set_monitor(None);
     let snapshot = container.snapshot();
@@ -178,7 +183,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, container: &Arc<Container>) {
     container.change(network::disconnect);
 }
 
-/// Removes what the monitor removes itself unless it was killed: processes, cgroup, mount, bundle.
+/// Removes what the monitor removes itself unless it was killed: processes, cgroup, mount.
 fn sweep(inner: &Inner, container: &Container) {
     let snapshot = container.snapshot();
     if let Ok(cgroup) = inner.cgroup(&snapshot)
@@ -193,13 +198,21 @@ fn sweep(inner: &Inner, container: &Container) {
         // Not mounted is the usual case.
         let _ = rustix::mount::unmount(&layer.merged, rustix::mount::UnmountFlags::DETACH);
     }
-    for directory in [
-        container.bundle.clone(),
-        inner.config.exec_root.join("runtime").join(container.id.as_str()),
-    ] {
-        // Gone already is fine, and the next start empties it anyhow.
-        let _ = std::fs::remove_dir_all(directory);
-    }
+}
+
+/// Removes the bundle. To be called when the record is saved: until then the monitor's status file in
+/// it is all that knows the exit, should the daemon be killed now.
+pub(crate) async fn remove_bundle(inner: &Arc<Inner>, container: &Arc<Container>) {
+    let runtime = inner.config.exec_root.join("runtime").join(container.id.as_str());
+    let directories = [container.bundle.clone(), runtime];
+    let removed = blocking(move || {
+        for directory in directories {
+            // Gone already is fine, and the next start empties it anyhow.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        Ok(())
+    });
+    report(container, "remove the bundle", removed.await);
 }
 
 /// Carries out what an event brings with it, except the release that comes before it.

@@ -47,26 +47,30 @@ impl Fixture {
 
     /// What must not be left when nothing is in use, finished downloads of failed pulls aside.
     fn assert_nothing_left(&self) {
-        self.store.discard_unfinished().expect("discard");
         let list = |path: &str| -> Vec<PathBuf> {
             let entries = fs::read_dir(self.root.path().join(path)).expect(path);
             entries.map(|entry| entry.expect("entry").path()).collect()
         };
-        for path in [
-            "image/tags",
-            "image/layers",
-            "image/blobs/sha256",
-            "image/ingest",
-            "image/partial",
-            "overlay2/l",
-        ] {
+        // A layer that was under way when another failed may just be writing its record.
+        let unfinished = || [list("image/ingest"), list("image/partial")].concat();
+        let mut rounds = 0;
+        loop {
+            self.store.discard_unfinished().expect("discard");
+            if unfinished().is_empty() {
+                break;
+            }
+            rounds += 1;
+            assert!(rounds < 1000, "{:?}", unfinished());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for path in ["image/tags", "image/layers", "image/blobs/sha256", "overlay2/l"] {
             assert_eq!(list(path), Vec::<PathBuf>::new(), "{path}");
         }
         assert_eq!(list("overlay2").len(), 1, "only l/");
         let mut waited = 0;
         while !list("trash").is_empty() {
             waited += 1;
-            assert!(waited < 500, "trash not emptied");
+            assert!(waited < 6000, "trash not emptied");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
