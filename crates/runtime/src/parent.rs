@@ -47,9 +47,10 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     let mut undo = Undo::default();
     let directory = state::claim(request.root, request.id)?;
     undo.directory = Some(directory.clone());
-    let _lock = Lock::take(&directory, request.id)?;
+    let mut lock = Lock::take(&directory, request.id)?;
     // Before there is a cgroup: whatever happens to this process, it is found and removed.
     State { rdt: rdt.clone(), ..first_record(request, &plan) }.save(&directory)?;
+    lock.mark_recorded()?;
     undo.rdt = rdt;
     let result = build(request, &plan, filter.as_ref(), &mut undo);
     let created = result.wrap(|| "unable to start container process".to_owned())?;

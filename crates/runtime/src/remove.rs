@@ -90,10 +90,10 @@ fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failur
     let _lock = Lock::take(&directory, id)?;
     let state = match State::load(root, id) {
         Ok(state) => state,
-        // A record that can't be read, or none yet: there is no cgroup that is known of either.
-        Err(_) if force == Force::Yes => {
+        Err(_) if force == Force::Yes && state::is_unrecorded(&directory) => {
             return remove_directory(&directory).map(|()| Vec::new());
         }
+        Err(failure) if force == Force::Yes => second_record(root, id, &failure)?,
         Err(failure) => return Err(failure),
     };
     let status = state.status();
@@ -106,6 +106,19 @@ fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failur
     state.rdt.as_ref().map_or(Ok(()), Rdt::remove)?;
     remove_directory(&directory)?;
     Ok(hooks::poststop(&state))
+}
+
+/// Without a record nobody knows what the container has left, so that nothing may be removed.
+fn second_record(root: &Path, id: &str, first: &Failure) -> Result<State, Failure> {
+    State::load_copy(root, id).map_err(|second| {
+        let shown = root.join(id).join("state.json");
+        let why = format!("{}; its copy: {}", first.message, second.message);
+        let message = format!(
+            "nothing is removed: both records of container {id} are damaged, {}: {why}",
+            shown.display()
+        );
+        text("delete", id, message)
+    })
 }
 
 fn remove(state: &State) -> Result<(), Failure> {

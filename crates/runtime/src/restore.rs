@@ -44,7 +44,7 @@ pub fn restore(
     }
     let directory = state::claim(request.root, request.id)?;
     let mut undo = Undo(Some(directory.clone()));
-    let _lock = Lock::take(&directory, request.id)?;
+    let mut lock = Lock::take(&directory, request.id)?;
     let request = CreateRequest {
         id: request.id,
         bundle: request.bundle,
@@ -56,6 +56,7 @@ pub fn restore(
     };
     let first = first_record(&request, &plan);
     first.save(&directory)?;
+    lock.mark_recorded()?;
     let root = Root::hang_up(&plan.rootfs, &directory.join("root"))?;
     let pid = make(&root.0)?;
     let (_, start_time) = state::process_start(pid).step("read", "container process")?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use crate::plan::{Domain, Unit};
 use crate::{Failure, Rdt, gate};
 
 const FILE: &str = "state.json";
+/// The same again: what is to be removed is found when the first is damaged.
+const COPY: &str = "state.json.copy";
 
 /// A container as its creator left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,20 +102,41 @@ impl State {
     /// # Errors
     /// `container does not exist`, or what reading says.
     pub fn load(root: &Path, id: &str) -> Result<Self, Failure> {
+        Self::load_file(root, id, FILE)
+    }
+
+    /// Reads the second record, for when the first is damaged.
+    ///
+    /// # Errors
+    /// As [`State::load`].
+    pub fn load_copy(root: &Path, id: &str) -> Result<Self, Failure> {
+        Self::load_file(root, id, COPY)
+    }
+
+    fn load_file(root: &Path, id: &str, file: &str) -> Result<Self, Failure> {
         let directory = directory(root, id)?;
-        let path = directory.join(FILE);
+        let path = directory.join(file);
         let name = path.to_string_lossy();
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = read_regular(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(id),
             _ => failure::io("read", &name, &error),
         })?;
-        let state: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| text("state", id, format!("read {name}: {error}")))?;
+        let damaged = |why: String| text("state", id, format!("read {name}: {why}"));
+        let state: Self =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if state.id != id {
+            return Err(damaged(format!("it is of container {:?}", state.id)));
+        }
         Ok(Self { directory, ..state })
     }
 
     pub(crate) fn save(&self, directory: &Path) -> Result<(), Failure> {
-        let path = directory.join(FILE);
+        self.save_file(directory, COPY)?;
+        self.save_file(directory, FILE)
+    }
+
+    fn save_file(&self, directory: &Path, file: &str) -> Result<(), Failure> {
+        let path = directory.join(file);
         let aside = directory.join("state.json.tmp");
         let json = serde_json::to_vec(self).map_err(io::Error::from);
         let json = json.step("write", path.to_string_lossy())?;
@@ -185,7 +208,7 @@ impl State {
 ///
 /// A record lock, which a child is not born with: a container that waits must not keep it.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its closing")] File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     const FILE: &str = "lock";
@@ -218,11 +241,35 @@ impl Lock {
         }
     }
 
+    /// Remembers beside the records that there are some, before anything else is made.
+    pub(crate) fn mark_recorded(&mut self) -> Result<(), Failure> {
+        self.0.write_all(b"recorded\n").step("write", Self::FILE)
+    }
+
     fn is_held(directory: &Path) -> bool {
         let file = fs::OpenOptions::new().read(true).write(true).open(directory.join(Self::FILE));
         let Ok(file) = file else { return false };
         rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
     }
+}
+
+/// Whether container `id` was never recorded: its creator ended before it made anything.
+pub(crate) fn is_unrecorded(directory: &Path) -> bool {
+    let absent = |name: &str| fs::symlink_metadata(directory.join(name)).is_err();
+    let unmarked = fs::metadata(directory.join(Lock::FILE)).is_ok_and(|lock| lock.len() == 0);
+    absent(FILE) && absent(COPY) && unmarked
+}
+
+/// What else stands at the path neither blocks nor is taken for a record.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(crate) fn missing(id: &str) -> Failure {

@@ -62,7 +62,18 @@ fn containers(host: &Host<'_>) -> Result<Vec<View>> {
                 let owner = state.owner().map_or_else(|_| String::new(), user_name);
                 found.push(View::new(state, owner));
             }
-            Err(failure) => host.log.error(&format!("load container {name}: {}", failure.message)),
+            // Deleted meanwhile.
+            Err(_) if !entry.path().exists() => {}
+            Err(failure) => {
+                host.log.warn(&format!("container {name} is damaged: {}", failure.message));
+                found.push(match State::load_copy(&host.root, &name) {
+                    Ok(state) => {
+                        let owner = state.owner().map_or_else(|_| String::new(), user_name);
+                        View::new(state, owner)
+                    }
+                    Err(_) => View::unknown(name),
+                });
+            }
         }
     }
     found.sort_by(|one, other| one.id.cmp(&other.id));

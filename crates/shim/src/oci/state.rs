@@ -51,6 +51,21 @@ impl View {
             owner,
         }
     }
+
+    /// A container of which no more than its name can be read.
+    pub(crate) fn unknown(id: String) -> Self {
+        Self {
+            oci_version: super::SPEC_VERSION.to_owned(),
+            id,
+            pid: 0,
+            status: "unknown",
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: Timestamp::UNIX_EPOCH.to_string(),
+            annotations: BTreeMap::new(),
+            owner: String::new(),
+        }
+    }
 }
 
 pub(crate) fn run(host: &Host<'_>, args: &Args) -> Result<()> {

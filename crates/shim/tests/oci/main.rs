@@ -4,6 +4,7 @@
 //! follows, is a wrong test. Those that are about this program alone say so.
 
 mod checkpoint;
+mod damage;
 mod engines;
 mod flags;
 mod lifecycle;
