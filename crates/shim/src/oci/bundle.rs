@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use davit_types::oci::runtime::{BoxBuilder, Process, Spec};
 use davit_types::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Host, SPEC_VERSION, launch};
+use super::{Host, launch};
 
 /// `--bundle`
 #[derive(Debug, clap::Args)]
@@ -30,9 +31,10 @@ impl Args {
         if let Some(process) = value.get_mut("process") {
             leave_unknown_capabilities(process, host);
         }
-        let mut spec: Spec = serde_json::from_value(value)
+        let mut spec: Spec = Spec::deserialize(&value)
             .map_err(|error| at_line(&text).unwrap_or(error))
             .context(parse)?;
+        refuse_lists_for_objects(&value, &spec).context(parse)?;
         check_version(spec.version())?;
         if let (Some(process), Some(listen)) = (spec.process_mut(), launch::listen_variables()) {
             add_variables(process, listen);
@@ -62,6 +64,36 @@ fn at_line(text: &[u8]) -> Option<serde_json::Error> {
     let error = serde_json::from_slice::<Spec>(text).err()?;
     // Those that are unknown were taken out; something else must be wrong.
     (!error.to_string().contains("`CAP_")).then_some(error)
+}
+
+/// The reader takes the values of an object's fields in a list for the object; nobody else does. What
+/// it has read tells where an object belongs.
+pub(crate) fn refuse_lists_for_objects(given: &Value, read: &impl Serialize) -> Result<()> {
+    let read = serde_json::to_value(read).context(|| "check the configuration's form")?;
+    match list_for_object(given, &read) {
+        None => Ok(()),
+        Some(path) => {
+            let path = path.trim_start_matches('.');
+            Err(Error::invalid(format!("{path} has to be an object, not an array")))
+        }
+    }
+}
+
+fn list_for_object(given: &Value, read: &Value) -> Option<String> {
+    let below = |name: String, given, read| {
+        list_for_object(given, read).map(|path| format!("{name}{path}"))
+    };
+    match (given, read) {
+        (Value::Array(_), Value::Object(_)) => Some(String::new()),
+        (Value::Array(given), Value::Array(read)) => {
+            let mut pairs = given.iter().zip(read).enumerate();
+            pairs.find_map(|(index, (given, read))| below(format!("[{index}]"), given, read))
+        }
+        (Value::Object(given), Value::Object(read)) => {
+            given.iter().find_map(|(name, given)| below(format!(".{name}"), given, read.get(name)?))
+        }
+        _ => None,
+    }
 }
 
 pub(crate) fn add_variables(process: &mut Process, more: impl IntoIterator<Item = String>) {
@@ -107,14 +139,17 @@ pub(crate) fn is_capability(name: &str) -> bool {
 
 /// All of major version 1 is understood: what is newer in it adds, and what is not done is refused.
 fn check_version(version: &str) -> Result<()> {
+    let number = |part: &str| {
+        let padded = part.len() > 1 && part.starts_with('0');
+        part.parse::<u32>().ok().filter(|_| !padded)
+    };
     let mut parts = version.split(['.', '-', '+']);
-    let major = parts.next().and_then(|part| part.parse::<u32>().ok());
-    let rest = parts.take(2).filter(|part| part.parse::<u32>().is_ok()).count();
+    let major = parts.next().and_then(number);
+    let rest = parts.take(2).filter(|part| number(part).is_some()).count();
     if (major, rest) == (Some(1), 2) {
         return Ok(());
     }
-    let text =
-        format!("unsupported ociVersion {version:?} (1.0.0 to {SPEC_VERSION} are supported)");
+    let text = format!("unsupported ociVersion {version:?} (versions 1.x.y are supported)");
     Err(Error::invalid(text))
 }
 
@@ -123,11 +158,48 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_is_no_object() {
+        let good = serde_json::json!({
+            "ociVersion": "1.3.0", "root": {"path": "r"}, "mounts": [{"destination": "/x"}],
+            "process": {"user": {"uid": 1, "gid": 2}, "args": ["a"], "cwd": "/",
+                "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL"]},
+                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]},
+            "linux": {"resources": {"devices": [{"allow": false, "access": "rwm"}]},
+                "namespaces": [{"type": "uts"}]},
+        });
+        let check = |value: &Value| {
+            let spec = Spec::deserialize(value).map_err(|error| error.to_string())?;
+            refuse_lists_for_objects(value, &spec).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&good), Ok(()));
+        let list = serde_json::json!([1, 2]);
+        for (pointer, value, path) in [
+            ("/process/user", list, "process.user"),
+            ("/root", serde_json::json!(["r"]), "root"),
+            ("/mounts/0", serde_json::json!(["/x"]), "mounts[0]"),
+            ("/linux/resources", serde_json::json!([]), "linux.resources"),
+            ("/process/capabilities", serde_json::json!([["CAP_KILL"]]), "process.capabilities"),
+            (
+                "/process/rlimits/0",
+                serde_json::json!(["RLIMIT_NOFILE", 2, 1]),
+                "process.rlimits[0]",
+            ),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).expect("there") = value;
+            let error = check(&bad).expect_err(path);
+            let refused = error == format!("{path} has to be an object, not an array");
+            // Some the reader itself doesn't take.
+            assert!(refused || error.contains("invalid length"), "{path}: {error}");
+        }
+    }
+
+    #[test]
     fn versions_of_the_first_major_one_are_supported() {
         for version in ["1.0.0", "1.0.2-dev", "1.3.0", "1.9.0"] {
             check_version(version).expect(version);
         }
-        for version in ["", "1", "0.9.0", "2.0.0", "1.x.0"] {
+        for version in ["", "1", "0.9.0", "2.0.0", "1.x.0", "01.0.0", "1.00.0"] {
             check_version(version).expect_err(version);
         }
     }

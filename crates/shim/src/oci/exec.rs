@@ -8,6 +8,7 @@ use davit_runtime::{ExecRequest, Launch, Stdio};
 use davit_types::oci::runtime::Process;
 use davit_types::{Context, Error, Result};
 use rustix::process::Pid;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::foreground::Foreground;
@@ -122,7 +123,9 @@ fn process(host: &Host<'_>, args: &Args, config: &Value) -> Result<Process> {
         None => changed(args, config)?,
     };
     bundle::leave_unknown_capabilities(&mut value, host);
-    let mut process: Process = serde_json::from_value(value).context(|| "parse the process")?;
+    let what = || "parse the process";
+    let mut process = Process::deserialize(&value).context(what)?;
+    bundle::refuse_lists_for_objects(&value, &process).context(what)?;
     if let Some(listen) = launch::listen_variables() {
         bundle::add_variables(&mut process, listen);
     }
