@@ -39,6 +39,9 @@ pub fn kill_all(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
     if signal == Signal::KILL.as_raw() {
         return cgroup.kill_all().step("kill processes of", id);
     }
+    if state.status() == Status::Created {
+        return signal_first(&state, signal);
+    }
     check_signal(id, signal)?;
     for pid in cgroup.procs().step("read cgroup of", id)? {
         send(pid, signal).step("signal", id)?;
@@ -164,7 +167,26 @@ fn signal_first(state: &State, signal: i32) -> Result<(), Failure> {
     if signal == 0 {
         return Ok(());
     }
+    // The first process of a pid namespace is spared what it doesn't handle, and before its program
+    // runs there is nothing that could.
+    let created = state.status() == Status::Created;
+    let signal = if created && ends(signal) { Signal::KILL.as_raw() } else { signal };
     pidfd::send_signal(&pidfd, signal).step("signal", id)
+}
+
+/// Whether a process ends of the signal that has no handler for it.
+fn ends(signal: i32) -> bool {
+    !matches!(
+        signal,
+        libc::SIGCHLD
+            | libc::SIGCONT
+            | libc::SIGSTOP
+            | libc::SIGTSTP
+            | libc::SIGTTIN
+            | libc::SIGTTOU
+            | libc::SIGURG
+            | libc::SIGWINCH
+    )
 }
 
 fn check_signal(id: &str, signal: i32) -> Result<(), Failure> {

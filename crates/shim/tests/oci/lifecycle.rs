@@ -137,6 +137,17 @@ fn kill_sends_the_signal_to_what_is_created_or_running() -> Result<()> {
     assert!(stopped.contains("container not running"), "{stopped}");
     lab.verb(&["delete", &created.id])?.ok()?;
 
+    for (signal, more) in [("TERM", None), ("INT", None), ("HUP", None), ("TERM", Some("--all"))] {
+        let created = lab.create(&["sleep", "1000"], |_| {})?;
+        lab.verb(&["kill", &created.id, "WINCH"])?.ok()?;
+        assert_eq!(lab.state(&created.id)?["status"], "created");
+        let words: Vec<&str> =
+            ["kill"].into_iter().chain(more).chain([&*created.id, signal]).collect();
+        lab.verb(&words)?.ok()?;
+        lab.until(&created.id, "stopped")?;
+        lab.verb(&["delete", &created.id])?.ok()?;
+    }
+
     let script =
         "trap 'echo got > /proc/1/cwd/tmp/got; exit' USR1; echo ready; while :; do sleep 1; done";
     let output = lab.sandbox.dir().join("ready");
