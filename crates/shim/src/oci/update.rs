@@ -48,14 +48,14 @@ pub(crate) struct Args {
     /// Memory nodes, as 0-2,4
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_mems: Option<String>,
-    /// Bytes of memory, -1 for any
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    /// Bytes of memory, or with a unit (b, k, m, g, t, p), -1 for any
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(crate) memory: Option<i64>,
     /// Bytes of memory that are left to it as long as possible
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(crate) memory_reservation: Option<i64>,
     /// Bytes of memory and swap together, -1 for any
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(crate) memory_swap: Option<i64>,
     /// Has no effect any more, with a warning
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
@@ -187,6 +187,43 @@ fn from_flags(args: &Args) -> Value {
     resources
 }
 
+/// Bytes; a unit may stand behind the number, as `512m`, `1.5G` or `2 GiB`.
+fn size(text: &str) -> std::result::Result<i64, String> {
+    const UNITS: &str = "bkmgtp";
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let wrong = || "use a number of bytes, one with a unit (b, k, m, g, t, p), or -1".to_owned();
+    let lower = text.to_ascii_lowercase();
+    let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(end);
+    let unit = unit.strip_prefix(' ').unwrap_or(unit);
+    let power = match unit.as_bytes() {
+        [] => 0,
+        [letter] | [letter, b'b'] | [letter, b'i', b'b'] => {
+            let power = UNITS.bytes().position(|known| known == *letter).ok_or_else(wrong)?;
+            if power == 0 && unit.len() > 1 {
+                return Err(wrong());
+            }
+            power
+        }
+        _ => return Err(wrong()),
+    };
+    let factor = 1_i64 << (10 * power);
+    if let Ok(whole) = number.parse::<i64>() {
+        return whole.checked_mul(factor).ok_or_else(|| "it is too large".to_owned());
+    }
+    // A fraction, exact to the byte: the digits behind the point are a part of the unit.
+    let (whole, part) = number.split_once('.').ok_or_else(wrong)?;
+    let whole: i128 = whole.parse().map_err(|_| wrong())?;
+    let digits = u32::try_from(part.len()).ok().filter(|digits| (1..=18).contains(digits));
+    let digits = digits.ok_or_else(wrong)?;
+    let part: i128 = part.parse().map_err(|_| wrong())?;
+    let part = part * i128::from(factor) / 10_i128.pow(digits);
+    let bytes = whole.checked_mul(i128::from(factor)).and_then(|bytes| bytes.checked_add(part));
+    bytes.and_then(|bytes| i64::try_from(bytes).ok()).ok_or_else(|| "it is too large".to_owned())
+}
+
 fn check_names(value: &Value) -> Result<()> {
     let refuse =
         |name: &str| Err(Error::invalid(format!("unknown field {name:?} in the resources")));
@@ -226,6 +263,28 @@ mod tests {
         ] {
             let error = check_names(&bad).expect_err(name);
             assert!(error.message().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let cases = [
+            ("-1", -1),
+            ("0", 0),
+            ("67108864", 67_108_864),
+            ("7b", 7),
+            ("64M", 64 << 20),
+            ("64mb", 64 << 20),
+            ("2 GiB", 2 << 30),
+            ("1.5g", 3 << 29),
+            ("1K", 1024),
+            ("3t", 3 << 40),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(size(text), Ok(expected), "{text}");
+        }
+        for text in ["", "m", "-2", "64x", "64mm", "1.2.3", "1.", "9999999p", "4bb", "64 m b"] {
+            size(text).expect_err(text);
         }
     }
 

@@ -229,7 +229,7 @@ fn update_and_events_show_the_limits() -> Result<()> {
         let text = lab.verb(&["events", "--stats", &bundle.id])?.ok()?;
         Ok(serde_json::from_str(&text)?)
     };
-    let limits = ["--memory", "67108864", "--pids-limit", "77", "--memory-swap", "-1"];
+    let limits = ["--memory", "64M", "--pids-limit", "77", "--memory-swap", "-1"];
     lab.verb(&[&["update"], &limits[..], &[&bundle.id]].concat())?.ok()?;
     let seen = stats()?;
     assert_eq!((&seen["type"], &seen["id"]), (&json!("stats"), &json!(bundle.id)));
