@@ -29,7 +29,7 @@ use crate::json_log::JsonLog;
 use crate::oom;
 use crate::protocol::{Event, Failure};
 use crate::restart::History;
-use crate::task::{Exit, RestartPolicy, Stdin, Task};
+use crate::task::{Exit, Kind, RestartPolicy, Stdin, Task};
 use output::Output;
 
 /// After this long without an event, buffers are given back.
@@ -115,6 +115,7 @@ pub struct Supervisor<B> {
     oom_score_adj: Option<i32>,
 
     process: Process,
+    runs_already: bool,
     state: State,
     policy: RestartPolicy,
     history: History,
@@ -167,6 +168,8 @@ impl<B: Backend> Supervisor<B> {
             oom_told: false,
             oom_looks: 0,
             oom_score_adj: handover.oom_score_adj,
+            // Other runtimes' execs don't wait, so they may end before the word to start comes.
+            runs_already: task.kind == Kind::Exec && process.start.is_none(),
             process: Process { pid: process.pid, pidfd: take(Some(process.pidfd))? },
             state: State::Created,
             policy: handover.policy,
@@ -217,8 +220,8 @@ impl<B: Backend> Supervisor<B> {
         if let Some(listener) = &self.listener {
             self.epoll.add(listener, Token::Listener.number(), readable)?;
         }
-        if let Some(pidfd) = &self.process.pidfd {
-            self.epoll.add(pidfd, Token::Process.number(), readable)?;
+        if !self.runs_already {
+            self.watch_process()?;
         }
         if let Some(fd) = self.input.fd() {
             fdpass::set_nonblocking(fd, true)?;
@@ -230,6 +233,13 @@ impl<B: Backend> Supervisor<B> {
         }
         self.watch_outputs();
         self.epoll.add(&self.timer, Token::Timer.number(), readable)
+    }
+
+    fn watch_process(&self) -> io::Result<()> {
+        self.process
+            .pidfd
+            .as_ref()
+            .map_or(Ok(()), |pidfd| self.epoll.add(pidfd, Token::Process.number(), Interest::READ))
     }
 
     fn dispatch(&mut self, event: Ready) {

@@ -29,6 +29,7 @@ fn runc_runs_containers() -> Result<()> {
         setup.ok("run -d --name held --memory 32m --runtime other busybox sleep 1000")?;
         ensure!(setup.ok("inspect -f {{.HostConfig.Runtime}} held")? == "other");
         ensure!(setup.ok("top held -o pid,args")?.contains("sleep 1000"));
+        ensure!(setup.ok("exec held echo again")? == "again");
         setup.ok("rm -f held")?;
         Ok(())
     })

@@ -26,8 +26,18 @@ impl<B: Backend> Supervisor<B> {
         if let Err(failure) = self.backend.start() {
             return self.fail(failure);
         }
+        if self.runs_already
+            && let Err(error) = self.watch_process()
+        {
+            return self.fail(Failure {
+                stage: "start".to_owned(),
+                errno: error.raw_os_error().unwrap_or(0),
+                message: format!("watch the process: {error}"),
+            });
+        }
         self.started_at = clock::now();
         self.state = State::Running;
+        self.watch_outputs();
         self.watch_oom();
         self.write_status();
         self.tell(&Event::Started {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use davit_sys::epoll::Interest;
 use rustix::io::Errno;
 
-use super::{Backend, Supervisor, Token};
+use super::{Backend, State, Supervisor, Token};
 use crate::attached::READ;
 use crate::frame::Stream;
 
@@ -52,11 +52,13 @@ impl<B: Backend> Supervisor<B> {
         self.watch_outputs();
     }
 
-    /// Waits for output of each stream, unless a client has too much of it still to read. A stream
-    /// that is not waited for is taken out: epoll would report a hang-up all the same.
+    /// Waits for output of each stream, unless a client has too much of it still to read, or none has
+    /// come yet to a process that did not wait for them. A stream that is not waited for is taken out:
+    /// epoll would report a hang-up all the same.
     pub(super) fn watch_outputs(&mut self) {
+        let early = self.runs_already && matches!(self.state, State::Created);
         for stream in Stream::ALL {
-            let held = self.clients.iter().flatten().any(|client| client.holds_up(stream));
+            let held = early || self.clients.iter().flatten().any(|client| client.holds_up(stream));
             let Some(output) = &mut self.outputs[stream.index()] else { continue };
             let token = Token::Output(stream).number();
             let done = match (output.watched, !held) {

@@ -81,3 +81,23 @@ fn a_failure_of_runc_has_its_reason_and_leaves_nothing() -> Result<()> {
     assert_eq!(host.leftovers()?, Vec::<String>::new());
     Ok(())
 }
+
+#[test]
+fn an_exec_of_runc_may_end_before_its_start() -> Result<()> {
+    if !can_run_runc("an_exec_of_runc_may_end_before_its_start") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    let args: &[&str] = &["sleep", "1000"];
+    let running = host.run(&Container { args, runtime: Some(RUNC), ..Container::default() })?;
+    let mut exec = host.exec(&running, &["sh", "-c", "echo out; exit 4"], "closed")?;
+    let Event::Created { pid, .. } = exec.event()? else { bail!("not created") };
+    host.died(pid)?;
+    let mut client = exec.attach(OUTPUT)?;
+    exec.start()?;
+    let mut output = String::new();
+    client.read_to_string(&mut output)?;
+    assert_eq!(output, "out\n");
+    assert_eq!(exec.ended()?.code, 4);
+    Ok(())
+}

@@ -171,6 +171,15 @@ impl Host {
         Ok((shim, Connection::new(ours)))
     }
 
+    /// Waits until the process with this pid of the sandbox's is a zombie.
+    pub(crate) fn died(&self, pid: i32) -> Result<()> {
+        let stat = self.sandbox.proc_dir().join(pid.to_string()).join("stat");
+        wait::until_true(PATIENCE, "the end of a process", || {
+            let text = fs::read_to_string(&stat)?;
+            Ok(text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+        })
+    }
+
     /// What a container could have left: mounts, cgroups, runtime state.
     pub(crate) fn leftovers(&self) -> Result<Vec<String>> {
         let mounts = fs::read_to_string(self.sandbox.proc_dir().join("1/mountinfo"))?;
