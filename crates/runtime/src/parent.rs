@@ -172,8 +172,10 @@ fn build(
     set_oom_score(plan.process.oom_score_adj, child.pid)?;
     let rdt = share(plan, undo, child.pid)?;
     let state = record(request, plan, &child, runtime, cgroup.is_some())?;
-    State { rdt, ..state }.save(&directory)?;
+    let state = State { rdt, ..state };
+    state.save(&directory)?;
     let console_master = wait_ready(plan, &starter, &child, agent.as_ref(), undo)?;
+    state.finish(&directory)?;
     Ok(Created { pid: child.pid, pidfd: child.pidfd, start: StartHandle(starter), console_master })
 }
 
@@ -365,6 +367,7 @@ pub(crate) fn first_record(request: &CreateRequest<'_>, plan: &Plan) -> State {
         cgroup_paths: plan.cgroup.as_ref().map(|plan| plan.cgroup.paths()).unwrap_or_default(),
         unit: plan.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()),
         gated: request.launch.gated,
+        unfinished: true,
         created: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
         annotations: plan.annotations.clone(),
         hooks: plan.hooks.later(),

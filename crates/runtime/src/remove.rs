@@ -39,7 +39,7 @@ pub fn kill_all(root: &Path, id: &str, signal: i32) -> Result<(), Failure> {
     if signal == Signal::KILL.as_raw() {
         return cgroup.kill_all().step("kill processes of", id);
     }
-    if state.status() == Status::Created {
+    if state.unfinished || state.status() == Status::Created {
         return signal_first(&state, signal);
     }
     check_signal(id, signal)?;
@@ -99,7 +99,7 @@ fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failur
         Err(failure) if force == Force::Yes => second_record(root, id, &failure)?,
         Err(failure) => return Err(failure),
     };
-    let status = state.status();
+    let status = state.status_locked();
     if matches!(status, Status::Running | Status::Paused) && force == Force::No {
         let status = status.as_str();
         let message = format!("cannot delete container {id} that is not stopped: {status}");
@@ -169,7 +169,7 @@ fn signal_first(state: &State, signal: i32) -> Result<(), Failure> {
     }
     // The first process of a pid namespace is spared what it doesn't handle, and before its program
     // runs there is nothing that could.
-    let created = state.status() == Status::Created;
+    let created = state.unfinished || state.status() == Status::Created;
     let signal = if created && ends(signal) { Signal::KILL.as_raw() } else { signal };
     pidfd::send_signal(&pidfd, signal).step("signal", id)
 }

@@ -60,7 +60,7 @@ pub fn restore(
     let root = Root::hang_up(&plan.rootfs, &directory.join("root"))?;
     let pid = make(&root.0)?;
     let (_, start_time) = state::process_start(pid).step("read", "container process")?;
-    let state = State { pid, start_time, ..first };
+    let state = State { pid, start_time, unfinished: false, ..first };
     if !state.is_alive() {
         return Err(text("restore", request.id, "the restored process has ended"));
     }

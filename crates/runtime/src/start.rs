@@ -18,7 +18,7 @@ pub fn start(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
     let _lock = Lock::take(&directory, id)?;
     let state = State::load(root, id)?;
     let refuse = |message: &str| Err(text("start", id, message));
-    match state.status() {
+    match state.status_locked() {
         Status::Created => {}
         Status::Stopped => return refuse("cannot start a container that has stopped"),
         Status::Running => return refuse("cannot start an already running container"),

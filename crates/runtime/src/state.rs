@@ -49,6 +49,9 @@ pub struct State {
     /// Whether it waits for another process than its creator to start it.
     #[serde(default)]
     pub gated: bool,
+    /// Whether its creator has yet to say that it waits to be started.
+    #[serde(default)]
+    pub unfinished: bool,
     /// Nanoseconds since the epoch.
     pub created: i64,
     /// Annotations of its configuration.
@@ -149,12 +152,32 @@ impl State {
             .step("write", path.to_string_lossy())
     }
 
+    /// Its creator said all there is to say: that it waits to be started.
+    pub(crate) fn finish(self, directory: &Path) -> Result<(), Failure> {
+        Self { unfinished: false, ..self }.save(directory)
+    }
+
     /// Its status now.
     pub fn status(&self) -> Status {
-        if self.pid == 0 && Lock::is_held(&self.directory) {
+        if !self.unfinished {
+            return self.status_locked();
+        }
+        if Lock::is_held(&self.directory) {
             return Status::Creating;
         }
-        if !self.is_alive() {
+        // The creator may have finished since this was read.
+        let file = read_regular(&self.directory.join(FILE)).ok();
+        let later = file.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        match later.filter(|later| !later.unfinished && later.id == self.id) {
+            Some(later) => Self { directory: self.directory.clone(), ..later }.status_locked(),
+            None => Status::Stopped,
+        }
+    }
+
+    /// Its status for a verb that holds the lock: no creator is at work, and looking for one would
+    /// lose the lock. What its creator didn't finish never starts.
+    pub(crate) fn status_locked(&self) -> Status {
+        if self.unfinished || !self.is_alive() {
             return Status::Stopped;
         }
         if self.is_frozen().unwrap_or(false) {
@@ -336,6 +359,7 @@ mod tests {
             cgroup_paths: BTreeMap::new(),
             unit: None,
             gated: false,
+            unfinished: false,
             created: 0,
             annotations: BTreeMap::new(),
             hooks: Hooks::default(),

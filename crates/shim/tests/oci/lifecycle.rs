@@ -2,8 +2,9 @@
 //! its section.
 
 use std::fs;
+use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::support::{is_foreign, lab};
@@ -153,7 +154,7 @@ fn kill_sends_the_signal_to_what_is_created_or_running() -> Result<()> {
     let output = lab.sandbox.dir().join("ready");
     let running = lab.bundle(&["sh", "-c", script], |_| {})?;
     let mut command = lab.command(&["run", "--detach", "--bundle", running.path(), &running.id]);
-    command.stdout(fs::File::create(&output)?).stderr(std::process::Stdio::null());
+    command.stdout(fs::File::create(&output)?).stderr(Stdio::null());
     assert!(command.status()?.success());
     assert_eq!(lab.line(&output)?, "ready\n");
     for number in ["0", "10"] {
@@ -266,6 +267,42 @@ fn configuration_of_another_major_version_is_refused() -> Result<()> {
         let bundle = lab.bundle(&["true"], |spec| spec["ociVersion"] = json!(version))?;
         let error = lab.verb(&["create", "--bundle", bundle.path(), &bundle.id])?.err()?;
         assert!(error.contains("unsupported ociVersion"), "{error}");
+    }
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// "creating: the container is being created"; what its creator didn't finish is never started.
+/// About this program alone: runc 1.1 says `created` or `stopped`, by luck.
+#[test]
+fn create_that_is_killed_in_a_hook_leaves_nothing_to_start() -> Result<()> {
+    let test = "create_that_is_killed_in_a_hook_leaves_nothing_to_start";
+    let Some(lab) = lab(test)?.filter(|_| !is_foreign()) else { return Ok(()) };
+    let busybox = davit_testkit::paths::program_or_name("busybox");
+    for kind in ["createRuntime", "createContainer"] {
+        let bundle = lab.bundle(&["true"], |_| {})?;
+        let path = bundle.file("config.json");
+        let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+        let begun = bundle.file("begun");
+        let script =
+            format!("echo begun > {}; exec {} sleep 600", begun.display(), busybox.display());
+        spec["hooks"] = json!({kind: [{"path": busybox, "args": ["sh", "-c", script]}]});
+        fs::write(&path, spec.to_string())?;
+        let mut command = lab.command(&["create", "--bundle", bundle.path(), &bundle.id]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut create = command.spawn()?;
+        lab.line(&begun)?;
+        assert_eq!(lab.state(&bundle.id)?["status"], "creating", "{kind}");
+        // What enters the sandbox waits for the runtime, its only child.
+        let entered = create.id();
+        let child = fs::read_to_string(format!("/proc/{entered}/task/{entered}/children"))?;
+        let pid = rustix::process::Pid::from_raw(child.trim().parse()?).context("a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        create.wait()?;
+        assert_eq!(lab.state(&bundle.id)?["status"], "stopped", "{kind}");
+        let error = lab.verb(&["start", &bundle.id])?.err()?;
+        assert!(error.contains("cannot start a container that has stopped"), "{kind}: {error}");
+        lab.verb(&["delete", &bundle.id])?.ok()?;
     }
     assert_eq!(lab.leftovers()?, Vec::<String>::new());
     Ok(())
