@@ -291,6 +291,8 @@ fn a_full_disk_is_an_error_and_can_be_used_again() -> Result<()> {
 
     let fill = "dd if=/dev/zero of=/fill bs=1M count=100 2>&1; true";
     ensure!(setup.shell("", fill)?.contains("No space left on device"), "the container is told");
+    // The removed container's bytes come back in the background.
+    before.expect_again(&setup.daemon, SECONDS)?;
     ensure!(setup.shell("", "echo again")? == "again");
     before.expect_again(&setup.daemon, SECONDS)
 }
