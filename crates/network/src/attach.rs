@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::bridge::random_mac;
 use crate::create::write_sysctls;
-use crate::firewall::ruleset::Family;
+use crate::firewall::table::Family;
 use crate::link::{self, Mac, Port, Veth};
 use crate::net::{Addresses, Net};
 use crate::netlink::Connection;

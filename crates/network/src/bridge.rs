@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use davit_types::{Context, Error, Result};
 use ipnet::IpNet;
 
-use crate::firewall::ruleset::Family;
+use crate::firewall::table::Family;
 use crate::ipam::{AddressPool, choose_subnet, first_host, overlap};
 use crate::link;
 use crate::netlink::Connection;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::firewall::message::Attributes;
-use crate::firewall::ruleset::Family;
+use crate::firewall::table::Family;
 use crate::netlink::{Batch, Connection};
 use crate::sandbox::{PortBinding, Protocol};
 

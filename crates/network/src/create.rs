@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use davit_types::id::SHORT_LENGTH;
 use davit_types::{Context, Error, Result};
 
-use crate::firewall::ruleset::{Family, Published};
+use crate::firewall::table::{Family, Published};
 use crate::link;
 use crate::netlink::{Connection, NETLINK_ROUTE};
 use crate::netns;

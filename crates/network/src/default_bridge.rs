@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::bridge::{self, Wanted};
 use crate::config::Config;
 use crate::definition::{Definition, Subnet};
-use crate::firewall::ruleset::Family;
+use crate::firewall::table::Family;
 use crate::ipam::{AddressPool, choose_subnet, first_host, overlap};
 use crate::link;
 use crate::net::{Net, next_hop_name};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::bridge::Bridge;
 use crate::definition::{Definition, Subnet};
-use crate::firewall::ruleset::{BridgeRules, Family, Source};
+use crate::firewall::table::{BridgeRules, Family, Source};
 use crate::ipam::{Pool, Refusal};
 use crate::options::{BridgeOptions, GatewayMode};
 use crate::sandbox::EndpointSpec;

@@ -16,7 +16,7 @@ use crate::default_bridge::default_bridge;
 use crate::definition::{Definition, NetworkRequest};
 use crate::definitions::{self, Stored};
 use crate::firewall::Firewall;
-use crate::firewall::ruleset::{BridgeRules, Family};
+use crate::firewall::table::{BridgeRules, Family};
 use crate::ipam::{AddressPool, default_pools, local_pool};
 use crate::janitor::Janitor;
 use crate::link;

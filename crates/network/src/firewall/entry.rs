@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::message::{Attributes, attributes, concatenated};
-use super::ruleset::{Element, Family, Map};
+use super::table::{Element, Family, Map};
 
 const LIST_ELEM: u16 = 1;
 // NFTA_SET_ELEM_*

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::message::Attributes;
-use super::ruleset::{Action, Family, Map, Match, Rule};
+use super::table::{Action, Family, Map, Match, Rule};
 
 const LIST_ELEM: u16 = 1;
 /// The first 16-byte register; its four-byte parts are 8, 9, 10 and 11, and 12 follows.

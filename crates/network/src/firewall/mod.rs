@@ -9,7 +9,9 @@ mod entry;
 mod expression;
 pub(crate) mod message;
 mod nft;
-pub(crate) mod ruleset;
+mod ruleset;
+pub(crate) mod table;
+mod text;
 mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use davit_types::{Context, Result};
 
 use crate::netlink::Connection;
-use ruleset::{BridgeRules, Element, Family, Published, Ruleset, Settings, elements, ruleset};
+use ruleset::{elements, ruleset};
+use table::{BridgeRules, Element, Family, Published, Ruleset, Settings};
 
 /// The tables and what should be in them.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::io;
 use super::entry::{self, Entry};
 use super::expression;
 use super::message::{Attributes, attributes};
-use super::ruleset::{Chain, Element, Family, Hook, Map, Point, Ruleset};
+use super::table::{Chain, Element, Family, Hook, Map, Point, Ruleset};
 use crate::netlink::{APPEND, Batch, CREATE, Connection, NETLINK_NETFILTER};
 
 // linux/netfilter/nfnetlink.h, nf_tables.h; names as there, without their prefixes.

@@ -11,7 +11,7 @@ use super::expression;
 use super::message::{Attributes, attributes};
 use super::nft::{GETCHAIN, GETRULE, NEWCHAIN, NEWRULE, NEWTABLE};
 use super::nft::{chain_definition, named, transaction};
-use super::ruleset::{Action, Chain, Family, Hook, Point, Rule};
+use super::table::{Action, Chain, Family, Hook, Point, Rule};
 use crate::netlink::{CREATE, Connection, EXCLUSIVE};
 
 /// iptables' names.
