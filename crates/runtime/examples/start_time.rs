@@ -62,7 +62,7 @@ fn create(bundle: &Path, root: &Path, spec: Spec) -> Result<Created, Box<dyn Err
     let cache = bundle.join("seccomp");
     let stdio = Stdio::Inherit;
     let seccomp_cache = Some(cache.as_path());
-    Ok(davit_runtime::create(&CreateRequest {
+    let created = davit_runtime::create(&CreateRequest {
         id: "bench",
         bundle,
         root,
@@ -70,7 +70,8 @@ fn create(bundle: &Path, root: &Path, spec: Spec) -> Result<Created, Box<dyn Err
         stdio,
         seccomp_cache,
         launch: davit_runtime::Launch::default(),
-    })?)
+    });
+    Ok(created.map_err(|not_created| *not_created.failure)?)
 }
 
 fn exec(

@@ -38,7 +38,7 @@ pub use freeze::{pause, resume};
 pub use parent::create;
 pub use rdt::Rdt;
 pub use remove::{delete, force_delete, kill, kill_all, processes};
-pub use request::{CreateRequest, Created, ExecRequest, Launch, StartHandle, Stdio};
+pub use request::{CreateRequest, Created, ExecRequest, Launch, NotCreated, StartHandle, Stdio};
 pub use restore::{RestoreRequest, restore};
 pub use seccomp::check as check_seccomp;
 pub use start::start;

@@ -17,7 +17,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use crate::Failure;
 use crate::failure::{Step, Wrap, text};
 use crate::gate::Gate;
-use crate::hooks::{HookSurroundings, Kind};
+use crate::hooks::{self, HookSurroundings, Kind};
 use crate::idmap;
 use crate::init::{Entry, Init};
 use crate::labels;
@@ -25,7 +25,7 @@ use crate::network::Moves;
 use crate::plan::{CgroupPlan, Host, Join, Plan, Unit};
 use crate::process::RuntimeFile;
 use crate::rdt::{self, Rdt};
-use crate::request::{CreateRequest, Created, StartHandle};
+use crate::request::{CreateRequest, Created, NotCreated, StartHandle};
 use crate::rootfs;
 use crate::seccomp::{Agent, Filter};
 use crate::stage;
@@ -36,8 +36,9 @@ use crate::systemd::{self, Held};
 /// [`davit_sys::startsync::release`].
 ///
 /// # Errors
-/// The step that failed, with Docker's text where clients match on it. Nothing is left behind.
-pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
+/// The step that failed, with Docker's text where clients match on it. Nothing is left behind, and the
+/// `poststop` hooks have run if there was something.
+pub fn create(request: &CreateRequest<'_>) -> Result<Created, NotCreated> {
     let host = probe(request.launch.systemd_cgroup)?;
     let plan = Plan::new(request.id, request.bundle, &request.spec, &host)?;
     labels::check(&plan.process, plan.mount_label.as_deref())?;
@@ -49,13 +50,21 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, Failure> {
     undo.directory = Some(directory.clone());
     let mut lock = Lock::take(&directory, request.id)?;
     // Before there is a cgroup: whatever happens to this process, it is found and removed.
-    State { rdt: rdt.clone(), ..first_record(request, &plan) }.save(&directory)?;
+    let first = State { rdt: rdt.clone(), ..first_record(request, &plan) };
+    first.save(&directory)?;
     lock.mark_recorded()?;
     undo.rdt = rdt;
     let result = build(request, &plan, filter.as_ref(), &mut undo);
-    let created = result.wrap(|| "unable to start container process".to_owned())?;
-    undo.disarm();
-    Ok(created)
+    match result.wrap(|| "unable to start container process".to_owned()) {
+        Ok(created) => {
+            undo.disarm();
+            Ok(created)
+        }
+        Err(failure) => {
+            drop(undo);
+            Err(NotCreated { failure: failure.into(), warnings: hooks::poststop(&first) })
+        }
+    }
 }
 
 /// What is to be taken back when a step fails.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use davit_types::oci::runtime::{LinuxSeccomp, Process, Spec};
 
+use crate::Failure;
+
 /// A container to be created.
 #[derive(Debug)]
 pub struct CreateRequest<'a> {
@@ -108,6 +110,21 @@ pub struct Created {
     pub console_master: Option<OwnedFd>,
 }
 
+/// Why there is no container.
+#[derive(Debug)]
+pub struct NotCreated {
+    /// The step that failed.
+    pub failure: Box<Failure>,
+    /// What its `poststop` hooks got wrong afterwards, which is worth a warning and no more.
+    pub warnings: Vec<Failure>,
+}
+
+impl From<Failure> for NotCreated {
+    fn from(failure: Failure) -> Self {
+        Self { failure: failure.into(), warnings: Vec::new() }
+    }
+}
+
 /// The starter's end of [`davit_sys::startsync`]; dropped unreleased, it ends the process.
 ///
 /// It is close-on-exec: whoever hands it to the next program clears that flag.
@@ -119,7 +136,7 @@ impl StartHandle {
     ///
     /// # Errors
     /// The child's failed step, or that of talking to it.
-    pub fn start(&self) -> Result<(), crate::Failure> {
+    pub fn start(&self) -> Result<(), Failure> {
         let failed = |error| crate::failure::io("start", "container process", &error);
         davit_sys::startsync::release(self.as_fd()).map_err(failed)?;
         match davit_sys::startsync::outcome(self.as_fd()).map_err(failed)? {

@@ -257,7 +257,8 @@ fn an_exec_joins_the_container() {
             seccomp_cache: None,
             launch: davit_runtime::Launch::default(),
         });
-        assert_eq!(refused.expect_err("taken").message, "container with given ID already exists");
+        let refused = refused.expect_err("taken").failure;
+        assert_eq!(refused.message, "container with given ID already exists");
         created.start.start().expect("started");
         assert_eq!(state.status(), Status::Running);
 

@@ -66,7 +66,7 @@ impl Runtime {
                 ..davit_runtime::Launch::default()
             },
         });
-        let created = created.map_err(failure::from_runtime)?;
+        let created = created.map_err(|not_created| failure::from_runtime(*not_created.failure))?;
         Ok(Built { created, ours, waits: true })
     }
 

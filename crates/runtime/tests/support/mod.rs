@@ -187,6 +187,7 @@ impl Bundle {
             seccomp_cache: Some(&self.dir.join("seccomp")),
             launch,
         })
+        .map_err(|not_created| *not_created.failure)
     }
 
     pub(crate) fn exec(&self, process: Value, stdio: Stdio) -> Result<Created, Failure> {

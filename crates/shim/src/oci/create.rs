@@ -1,10 +1,10 @@
 //! `create`
 
-use davit_runtime::{CreateRequest, Created, Stdio};
+use davit_runtime::{CreateRequest, Created, NotCreated, Stdio};
 use davit_types::oci::runtime::Spec;
 use davit_types::{Context, Result};
 
-use super::{Host, bundle, failed, launch, notify};
+use super::{Host, bundle, failed, launch, notify, start};
 
 /// Flags of `create`.
 #[derive(Debug, clap::Args)]
@@ -53,12 +53,13 @@ pub(crate) fn create(
         seccomp_cache: Some(&host.root.join(super::SECCOMP_CACHE)),
         launch: args.launch(host),
     });
-    created.map_err(|failure| {
+    created.map_err(|NotCreated { failure, warnings }| {
         // The directory belongs to the container that has the id already.
         if failure.errno != EEXIST {
             notify::remove(host, id);
         }
-        failed(failure)
+        start::warn(host, warnings);
+        failed(*failure)
     })
 }
 
@@ -66,7 +67,7 @@ const EEXIST: i32 = 17;
 
 /// Takes a container back that nobody could be told of.
 pub(crate) fn undo(host: &Host<'_>, id: &str) {
-    // The failure that led here is what the caller has to hear.
-    let _ = davit_runtime::force_delete(&host.root, id);
+    // The failure that led here is what the caller has to hear, and what hooks got wrong.
+    start::warn(host, davit_runtime::force_delete(&host.root, id).unwrap_or_default());
     notify::remove(host, id);
 }

@@ -253,6 +253,50 @@ fn lifecycle_ends_with_a_failing_hook_before_the_start() -> Result<()> {
     Ok(())
 }
 
+/// "The container MUST be destroyed by undoing the steps performed during create phase. The poststop
+/// hooks MUST be invoked by the runtime. If any poststop hook fails, the runtime MUST log a warning, but
+/// the remaining hooks and lifecycle continue as if the hook had succeeded": after a failed create, too.
+#[test]
+fn create_that_fails_runs_the_poststop_hooks_when_all_is_undone() -> Result<()> {
+    let test = "create_that_fails_runs_the_poststop_hooks_when_all_is_undone";
+    let Some(lab) = lab(test)? else { return Ok(()) };
+    let busybox = davit_testkit::paths::program_or_name("busybox");
+    let failing = json!([{"path": busybox, "args": ["false"]}]);
+    let change = |kind: &str, spec: &mut serde_json::Value| match kind {
+        "program" => spec["process"]["args"] = json!(["/nosuch"]),
+        "mount" => {
+            let mount = json!({"destination": "/x", "source": "/nosuch", "options": ["bind"]});
+            spec["mounts"].as_array_mut().expect("mounts").push(mount);
+        }
+        kind => spec["hooks"][kind] = failing.clone(),
+    };
+    for kind in ["prestart", "createRuntime", "createContainer", "mount", "program"] {
+        let bundle = lab.bundle(&["true"], |_| {})?;
+        let (path, told) = (bundle.file("config.json"), bundle.file("told"));
+        let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+        let state = lab.root().join(&bundle.id);
+        let script = format!("ls {} >&2 || cat > {}", state.display(), told.display());
+        let poststop = json!({"path": busybox, "args": ["sh", "-c", script], "env": ["PATH=/bin"]});
+        spec["hooks"] = json!({"poststop": [failing[0], poststop]});
+        if is_foreign() {
+            // runc stops at the first that fails.
+            spec["hooks"]["poststop"] = json!([poststop]);
+        }
+        change(kind, &mut spec);
+        fs::write(&path, spec.to_string())?;
+        let error = lab.verb(&["create", "--bundle", bundle.path(), &bundle.id])?.err()?;
+        let told = fs::read_to_string(&told).with_context(|| format!("{kind}: {error}"))?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        assert_eq!((&told["id"], &told["status"]), (&json!(bundle.id), &json!("stopped")));
+        if !is_foreign() {
+            let warning = "level=warning msg=\"error running poststop hook #0: ";
+            assert!(error.contains(warning), "{kind}: {error}");
+        }
+    }
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
 /// "ociVersion MUST be in SemVer v2.0.0 format and specifies the version of the specification"; one of
 /// another major version can't be understood.
 #[test]
