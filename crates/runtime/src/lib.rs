@@ -14,6 +14,7 @@ pub mod hooks;
 mod idmap;
 mod init;
 mod labels;
+mod lock;
 mod network;
 mod parent;
 pub mod plan;

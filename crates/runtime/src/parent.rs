@@ -21,6 +21,7 @@ use crate::hooks::{self, HookSurroundings, Kind};
 use crate::idmap;
 use crate::init::{Entry, Init};
 use crate::labels;
+use crate::lock::Lock;
 use crate::network::Moves;
 use crate::plan::{CgroupPlan, Host, Join, Plan, Unit};
 use crate::process::RuntimeFile;
@@ -29,7 +30,7 @@ use crate::request::{CreateRequest, Created, NotCreated, StartHandle};
 use crate::rootfs;
 use crate::seccomp::{Agent, Filter};
 use crate::stage;
-use crate::state::{self, Lock, State};
+use crate::state::{self, State};
 use crate::systemd::{self, Held};
 
 /// Creates the container. Its process is set up and waits for [`StartHandle::start`] or
@@ -45,13 +46,12 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, NotCreated> {
     let filter = plan.seccomp.as_ref().map(|profile| Filter::new(profile, request.seccomp_cache));
     let filter = filter.transpose()?;
     let rdt = find_rdt(&plan)?;
+    let lock = Lock::claim(request.root, request.id)?;
     let mut undo = Undo::default();
-    let directory = state::claim(request.root, request.id)?;
-    undo.directory = Some(directory.clone());
-    let mut lock = Lock::take(&directory, request.id)?;
+    let lock = undo.lock.insert(lock);
     // Before there is a cgroup: whatever happens to this process, it is found and removed.
     let first = State { rdt: rdt.clone(), ..first_record(request, &plan) };
-    first.save(&directory)?;
+    first.save(lock.directory())?;
     lock.mark_recorded()?;
     undo.rdt = rdt;
     let result = build(request, &plan, filter.as_ref(), &mut undo);
@@ -70,7 +70,7 @@ pub fn create(request: &CreateRequest<'_>) -> Result<Created, NotCreated> {
 /// What is to be taken back when a step fails.
 #[derive(Debug, Default)]
 struct Undo {
-    directory: Option<PathBuf>,
+    lock: Option<Lock>,
     cgroup: Option<Cgroup>,
     child: Option<OwnedFd>,
     unit: Option<Unit>,
@@ -83,7 +83,7 @@ impl Undo {
     fn disarm(&mut self) {
         self.unit = None;
         self.held = None;
-        self.directory = None;
+        self.lock = None;
         self.cgroup = None;
         self.child = None;
         self.network = None;
@@ -110,8 +110,8 @@ impl Drop for Undo {
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.remove();
         }
-        if let Some(directory) = self.directory.take() {
-            let _ = fs::remove_dir_all(directory);
+        if let Some(lock) = self.lock.take() {
+            let _ = lock.remove();
         }
     }
 }
@@ -141,7 +141,7 @@ fn build(
     let agent = Agent::connect(plan.seccomp.as_ref(), filter)?;
     let (starter, channel) = startsync::pair().step("make", "start channel")?;
     let mut starter = Some(starter);
-    let directory = undo.directory.clone().expect("claimed before");
+    let directory = undo.lock.as_ref().expect("claimed before").directory().to_owned();
     let gate = request.launch.gated.then(|| Gate::make(&directory)).transpose()?;
     let init = Init {
         plan,

@@ -1,6 +1,5 @@
 //! Signals to a container, and its end.
 
-use std::fs;
 use std::path::Path;
 
 use davit_sys::cgroup::Cgroup;
@@ -9,7 +8,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::failure::{Step, text};
 use crate::hooks;
-use crate::state::{self, Lock, State, Status};
+use crate::lock::{self, Lock};
+use crate::state::{State, Status};
 use crate::systemd;
 use crate::{Failure, Rdt};
 
@@ -86,15 +86,15 @@ enum Force {
 }
 
 fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failure> {
-    let directory = state::directory(root, id)?;
-    if !directory.is_dir() {
-        return Err(state::missing(id));
-    }
-    let _lock = Lock::take(&directory, id)?;
+    let lock = match force {
+        Force::No => Some(Lock::take(root, id)?),
+        Force::Yes => lock::take_or_abandon(root, id)?,
+    };
+    let Some(lock) = lock else { return Ok(Vec::new()) };
     let state = match State::load(root, id) {
         Ok(state) => state,
-        Err(_) if force == Force::Yes && state::is_unrecorded(&directory) => {
-            return remove_directory(&directory).map(|()| Vec::new());
+        Err(_) if force == Force::Yes && lock.is_unrecorded() => {
+            return lock.remove().map(|()| Vec::new());
         }
         Err(failure) if force == Force::Yes => second_record(root, id, &failure)?,
         Err(failure) => return Err(failure),
@@ -107,7 +107,7 @@ fn delete_as(root: &Path, id: &str, force: Force) -> Result<Vec<Failure>, Failur
     }
     remove(&state)?;
     state.rdt.as_ref().map_or(Ok(()), Rdt::remove)?;
-    remove_directory(&directory)?;
+    lock.remove()?;
     Ok(hooks::poststop(&state))
 }
 
@@ -138,10 +138,6 @@ fn remove(state: &State) -> Result<(), Failure> {
     }
     let stopped = state.unit.as_ref().map_or(Ok(()), systemd::stop);
     cgroup.remove().step("remove cgroup of", id).and(stopped)
-}
-
-fn remove_directory(directory: &Path) -> Result<(), Failure> {
-    fs::remove_dir_all(directory).step("remove", directory.to_string_lossy())
 }
 
 fn open_cgroup(state: &State) -> Result<Option<Cgroup>, Failure> {

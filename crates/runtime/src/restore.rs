@@ -10,10 +10,11 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use crate::Failure;
 use crate::failure::{Step, text};
+use crate::lock::Lock;
 use crate::parent::{first_record, probe};
 use crate::plan::Plan;
 use crate::request::{CreateRequest, Launch, Stdio};
-use crate::state::{self, Lock, State};
+use crate::state::{self, State};
 
 /// A container to be restored.
 #[derive(Debug)]
@@ -42,9 +43,9 @@ pub fn restore(
         let message = "a container with linux.netDevices or linux.intelRdt can't be restored";
         return Err(text("restore", request.id, message));
     }
-    let directory = state::claim(request.root, request.id)?;
-    let mut undo = Undo(Some(directory.clone()));
-    let mut lock = Lock::take(&directory, request.id)?;
+    let lock = Lock::claim(request.root, request.id)?;
+    let directory = lock.directory().to_owned();
+    let mut undo = Undo(Some(lock));
     let request = CreateRequest {
         id: request.id,
         bundle: request.bundle,
@@ -56,7 +57,7 @@ pub fn restore(
     };
     let first = first_record(&request, &plan);
     first.save(&directory)?;
-    lock.mark_recorded()?;
+    undo.0.as_mut().map_or(Ok(()), Lock::mark_recorded)?;
     let root = Root::hang_up(&plan.rootfs, &directory.join("root"))?;
     let pid = make(&root.0)?;
     let (_, start_time) = state::process_start(pid).step("read", "container process")?;
@@ -70,13 +71,13 @@ pub fn restore(
 }
 
 /// Removes a directory that was claimed for nothing.
-struct Undo(Option<PathBuf>);
+struct Undo(Option<Lock>);
 
 impl Drop for Undo {
     fn drop(&mut self) {
-        if let Some(directory) = self.0.take() {
+        if let Some(lock) = self.0.take() {
             // The failure that is on its way matters more.
-            let _ = fs::remove_dir_all(directory);
+            let _ = lock.remove();
         }
     }
 }

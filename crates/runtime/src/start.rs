@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::failure::{Wrap, text};
-use crate::state::{self, Lock, State, Status};
+use crate::lock::Lock;
+use crate::state::{State, Status};
 use crate::{Failure, gate, hooks};
 
 /// Lets the process of container `id`, created with [`crate::Launch::gated`], execute its program and
@@ -13,9 +14,7 @@ use crate::{Failure, gate, hooks};
 /// # Errors
 /// That it doesn't wait for this, or the child's failed step.
 pub fn start(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
-    let directory = state::directory(root, id)?;
-    State::load(root, id)?;
-    let _lock = Lock::take(&directory, id)?;
+    let lock = Lock::take(root, id)?;
     let state = State::load(root, id)?;
     let refuse = |message: &str| Err(text("start", id, message));
     match state.status_locked() {
@@ -29,6 +28,6 @@ pub fn start(root: &Path, id: &str) -> Result<Vec<Failure>, Failure> {
     if !state.gated {
         return refuse("the container waits for its creator to start it");
     }
-    gate::open(&directory).wrap(|| "unable to start container process".to_owned())?;
+    gate::open(lock.directory()).wrap(|| "unable to start container process".to_owned())?;
     Ok(hooks::poststart(&state))
 }

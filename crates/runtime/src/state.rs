@@ -1,24 +1,28 @@
 //! What is remembered of a container: `<root>/<id>/state.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use davit_sys::cgroup::{Cgroup, Layout};
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{self, Step, text};
 use crate::hooks::Hooks;
+use crate::lock::Lock;
 use crate::plan::{Domain, Unit};
 use crate::{Failure, Rdt, gate};
 
 const FILE: &str = "state.json";
 /// The same again: what is to be removed is found when the first is damaged.
 const COPY: &str = "state.json.copy";
+
+/// Whether there is a record of the container of `directory`, in whatever condition.
+pub(crate) fn is_recorded(directory: &Path) -> bool {
+    [FILE, COPY].iter().any(|name| fs::symlink_metadata(directory.join(name)).is_ok())
+}
 
 /// A container as its creator left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,62 +231,6 @@ impl State {
     }
 }
 
-/// A verb at work on a container: others wait for its end, and the kernel ends it with the process.
-///
-/// A record lock, which a child is not born with: a container that waits must not keep it.
-#[derive(Debug)]
-pub(crate) struct Lock(File);
-
-impl Lock {
-    const FILE: &str = "lock";
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    /// Takes it when the other verb is done.
-    pub(crate) fn take(directory: &Path, id: &str) -> Result<Self, Failure> {
-        let path = directory.join(Self::FILE);
-        let mut options = fs::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = file.open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => missing(id),
-            _ => failure::io("open", &path.to_string_lossy(), &error),
-        })?;
-        let deadline = Instant::now() + Self::PATIENCE;
-        loop {
-            match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self(file)),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS)
-                    if Instant::now() < deadline =>
-                {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-                    let message = format!("container {id} is busy with another command");
-                    return Err(text("lock", id, message));
-                }
-                Err(error) => return Err(error).step("lock", path.to_string_lossy()),
-            }
-        }
-    }
-
-    /// Remembers beside the records that there are some, before anything else is made.
-    pub(crate) fn mark_recorded(&mut self) -> Result<(), Failure> {
-        self.0.write_all(b"recorded\n").step("write", Self::FILE)
-    }
-
-    fn is_held(directory: &Path) -> bool {
-        let file = fs::OpenOptions::new().read(true).write(true).open(directory.join(Self::FILE));
-        let Ok(file) = file else { return false };
-        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-    }
-}
-
-/// Whether container `id` was never recorded: its creator ended before it made anything.
-pub(crate) fn is_unrecorded(directory: &Path) -> bool {
-    let absent = |name: &str| fs::symlink_metadata(directory.join(name)).is_err();
-    let unmarked = fs::metadata(directory.join(Lock::FILE)).is_ok_and(|lock| lock.len() == 0);
-    absent(FILE) && absent(COPY) && unmarked
-}
-
 /// What else stands at the path neither blocks nor is taken for a record.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut options = fs::OpenOptions::new();
@@ -314,28 +262,6 @@ pub(crate) fn process_start(pid: i32) -> io::Result<(char, u64)> {
 pub(crate) fn directory(root: &Path, id: &str) -> Result<PathBuf, Failure> {
     crate::plan::check_id(id)?;
     Ok(root.join(id))
-}
-
-/// Claims the id by making its directory.
-pub(crate) fn claim(root: &Path, id: &str) -> Result<PathBuf, Failure> {
-    let path = directory(root, id)?;
-    let mut builder = fs::DirBuilder::new();
-    builder.mode(0o700);
-    let made = match builder.create(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parents = fs::DirBuilder::new().recursive(true).mode(0o711).create(root);
-            parents.and_then(|()| builder.create(&path))
-        }
-        other => other,
-    };
-    made.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure {
-            errno: libc::EEXIST,
-            ..text("state", id, "container with given ID already exists")
-        },
-        _ => failure::io("create", &path.to_string_lossy(), &error),
-    })?;
-    Ok(path)
 }
 
 #[cfg(test)]
@@ -370,16 +296,5 @@ mod tests {
         assert_eq!(container.status(), Status::Running);
         container.start_time += 1;
         assert_eq!(container.status(), Status::Stopped);
-    }
-
-    #[test]
-    fn an_id_is_claimed_once() {
-        let root = std::env::temp_dir().join(format!("davit-state-{}", std::process::id()));
-        claim(&root, "c1").expect("free");
-        let again = claim(&root, "c1").expect_err("taken");
-        assert_eq!(again.message, "container with given ID already exists");
-        let missing = State::load(&root, "c2").expect_err("unknown");
-        assert_eq!(missing.message, "container does not exist");
-        fs::remove_dir_all(&root).expect("removable");
     }
 }

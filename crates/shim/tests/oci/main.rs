@@ -8,6 +8,7 @@ mod damage;
 mod engines;
 mod flags;
 mod lifecycle;
+mod races;
 mod safety;
 mod support;
 mod verbs;
