@@ -27,13 +27,14 @@ pub(crate) fn test(filter: Option<&str>) -> Result<()> {
     let image = step("root file system of the machine", image::ensure)?;
     let programs = step("build davit and davit-shim", build::debug)?;
     let work = tempfile::tempdir()?;
-    let disk = step("build the tests", || payload::make(&programs, filter, work.path()))?;
-    let results = step("tests in the machine", || machine::run(&image, &disk, work.path()))?;
+    let payload = step("build the tests", || payload::make(&programs, filter, work.path()))?;
+    let results = step("tests in the machine", || machine::run(&image, &payload, work.path()))?;
     let (passed, failed) =
         results.iter().fold((0, 0), |(passed, failed), r| (passed + r.passed, failed + r.failed));
     for result in &results {
         say(&format!("{}: {} passed, {} failed", result.program, result.passed, result.failed));
     }
+    say(&format!("in the machine: {passed} tests passed, {failed} failed"));
     ensure!(failed == 0, "{failed} tests failed in the machine");
     ensure!(passed > 0 || filter.is_some(), "no test was run in the machine");
     Ok(())

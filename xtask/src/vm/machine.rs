@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use davit_testkit::paths;
 
 use super::image::Image;
+use super::payload::Payload;
 use crate::run::say;
 
 /// Until the first word. Seconds on an idle machine.
@@ -28,10 +29,10 @@ pub(super) struct Outcome {
     pub(super) failed: u32,
 }
 
-/// Boots `image` with `disk` as its second disk and waits for all results.
-pub(super) fn run(image: &Image, disk: &Path, work: &Path) -> Result<Vec<Outcome>> {
+/// Boots `image` with the payload as its second disk and waits for the results of all its programs.
+pub(super) fn run(image: &Image, payload: &Payload, work: &Path) -> Result<Vec<Outcome>> {
     let console = work.join("console");
-    let mut qemu = Qemu(boot(image, disk, &console)?);
+    let mut qemu = Qemu(boot(image, &payload.disk, &console)?);
     let stdout = qemu.0.stdout.take().context("stdout is piped")?;
     let (sender, lines) = channel();
     thread::spawn(move || {
@@ -42,13 +43,25 @@ pub(super) fn run(image: &Image, disk: &Path, work: &Path) -> Result<Vec<Outcome
             }
         }
     });
-    listen(&lines).with_context(|| {
+    let outcomes = listen(&lines).with_context(|| {
         let text = fs::read(&console).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(30)..].join("\n");
         format!("the machine's console ended with:\n{tail}\n")
-    })
+    })?;
+    complete(&payload.wanted, &outcomes)?;
+    Ok(outcomes)
+}
+
+/// Every test that was to run did.
+fn complete(wanted: &[(String, usize)], outcomes: &[Outcome]) -> Result<()> {
+    for (program, tests) in wanted {
+        let outcome = outcomes.iter().find(|outcome| outcome.program == *program);
+        let ran = outcome.map_or(0, |outcome| outcome.passed + outcome.failed);
+        ensure!(ran as usize == *tests, "{program}: {ran} of {tests} tests were run");
+    }
+    Ok(())
 }
 
 /// Ends with its owner.
@@ -147,6 +160,16 @@ mod tests {
         let outcomes = heard(&[&all[..], &["DAVIT-VM-END"]].concat()).unwrap();
         assert_eq!((outcomes[0].passed, outcomes[0].failed), (12, 0));
         assert_eq!((outcomes[1].program.as_str(), outcomes[1].failed), ("b", 1));
+    }
+
+    #[test]
+    fn a_test_that_was_not_run_is_an_error() {
+        let ok = "test result: ok. 12 passed; 0 failed; 1 ignored";
+        let outcomes = heard(&[ok, "DAVIT-VM-RESULT a 0", "DAVIT-VM-END"]).unwrap();
+        let wanted = |program: &str, count| [(program.to_owned(), count)];
+        complete(&wanted("a", 12), &outcomes).unwrap();
+        assert!(complete(&wanted("a", 13), &outcomes).is_err());
+        assert!(complete(&wanted("b", 1), &outcomes).is_err());
     }
 
     #[test]

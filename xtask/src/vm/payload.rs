@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use davit_testkit::paths;
 use serde_json::Value;
 
@@ -12,19 +13,26 @@ use crate::build::Programs;
 use crate::run::{cargo, output};
 
 /// Package, test program, and which of its tests run in the machine: all, or those below modules.
-const PROGRAMS: &[(&str, &str, &str)] = &[
-    ("davit-sys", "davit_sys", ""),
-    ("davit-sys", "cgroup", ""),
-    ("davit-runtime", "root", ""),
-    ("davit-shim", "systemd", ""),
-    ("davit-e2e", "e2e", "machine|limits"),
+const PROGRAMS: &[(&str, &str, &[&str])] = &[
+    ("davit-sys", "davit_sys", &[]),
+    ("davit-sys", "cgroup", &[]),
+    ("davit-runtime", "root", &[]),
+    ("davit-shim", "systemd", &[]),
+    ("davit-e2e", "e2e", &["machine", "limits"]),
 ];
 
 /// Programs of packages that aren't in the machine's root file system.
 const BORROWED: &[&str] = &["docker", "docker-registry"];
 
+/// The second disk, and how many tests are to run from each program on it.
+pub(super) struct Payload {
+    pub(super) disk: PathBuf,
+    pub(super) wanted: Vec<(String, usize)>,
+}
+
 /// Makes the disk; `filter` restricts the tests to those whose names contain it.
-pub(super) fn make(programs: &Programs, filter: Option<&str>, work: &Path) -> Result<PathBuf> {
+pub(super) fn make(programs: &Programs, filter: Option<&str>, work: &Path) -> Result<Payload> {
+    let chosen = choose(&build()?, filter)?;
     let dir = work.join("payload");
     fs::create_dir_all(dir.join("bin"))?;
     fs::create_dir_all(dir.join("tests"))?;
@@ -35,22 +43,79 @@ pub(super) fn make(programs: &Programs, filter: Option<&str>, work: &Path) -> Re
         let program = paths::program(name).with_context(|| format!("{name} is missing"))?;
         copy(&program, &dir.join("bin").join(name))?;
     }
-    let mut script = String::from(HEAD);
-    let built = build()?;
-    for (package, name, modules) in PROGRAMS {
-        let Some(test) = built.iter().find(|t| t.package == *package && t.name == *name) else {
-            continue;
-        };
-        let file = format!("{package}-{name}");
-        copy(&test.program, &dir.join("tests").join(&file))?;
-        script += &line(&file, modules, filter);
+    for Chosen { file, program, .. } in &chosen {
+        copy(program, &dir.join("tests").join(file))?;
     }
-    script += "echo DAVIT-VM-END\n";
-    fs::write(dir.join("run"), script)?;
+    fs::write(dir.join("run"), script(&chosen))?;
     let disk = work.join("payload.ext4");
     make_disk(&dir, "2G", &disk)?;
     fs::remove_dir_all(&dir)?;
-    Ok(disk)
+    let wanted = chosen.into_iter().map(|chosen| (chosen.file, chosen.tests.len())).collect();
+    Ok(Payload { disk, wanted })
+}
+
+/// A program on the disk, and the tests that are run from it.
+struct Chosen {
+    file: String,
+    program: PathBuf,
+    tests: Vec<String>,
+}
+
+/// A program that isn't built or has no test of what is asked for, and a test that runs only in the
+/// machine and isn't among these, are errors: nothing is left out unnoticed.
+fn choose(built: &[TestProgram], filter: Option<&str>) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
+    for (package, name, modules) in PROGRAMS {
+        let file = format!("{package}-{name}");
+        let test = built.iter().find(|t| t.package == *package && t.name == *name);
+        let program = test.with_context(|| format!("no test program {file}"))?.program.clone();
+        let mut tests = list(&program, "--include-ignored")?;
+        tests.retain(|test| is_below(test, modules));
+        ensure!(!tests.is_empty(), "{file} has no tests below {modules:?}");
+        tests.retain(|test| test.contains(filter.unwrap_or_default()));
+        if !tests.is_empty() {
+            chosen.push(Chosen { file, program, tests });
+        }
+    }
+    if filter.is_none() {
+        for test in built {
+            let file = format!("{}-{}", test.package, test.name);
+            let here = chosen.iter().find(|chosen| chosen.file == file);
+            for name in list(&test.program, "--ignored")? {
+                let runs = here.is_some_and(|here| here.tests.contains(&name));
+                ensure!(runs, "{file}: {name} is ignored, and doesn't run in the machine either");
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Names of the tests of `program`.
+fn list(program: &Path, which: &str) -> Result<Vec<String>> {
+    let mut command = Command::new(program);
+    command.args(["--list", which]);
+    let text = output(command)?;
+    Ok(text.lines().filter_map(|line| line.strip_suffix(": test").map(str::to_owned)).collect())
+}
+
+/// Whether the test is in one of `modules`; no modules are all of them.
+fn is_below(test: &str, modules: &[&str]) -> bool {
+    let is_in =
+        |module: &&str| test.strip_prefix(*module).is_some_and(|rest| rest.starts_with("::"));
+    modules.is_empty() || modules.iter().any(is_in)
+}
+
+fn script(chosen: &[Chosen]) -> String {
+    let mut script = String::from(HEAD);
+    for Chosen { file, tests, .. } in chosen {
+        script += &format!(
+            "echo DAVIT-VM-RUN {file}\n\
+             /payload/tests/{file} --include-ignored --test-threads=1 --exact {}\n\
+             echo DAVIT-VM-RESULT {file} $?\n",
+            tests.join(" ")
+        );
+    }
+    script + "echo DAVIT-VM-END\n"
 }
 
 /// The serial line is a terminal: it must not change what is written to it.
@@ -63,44 +128,15 @@ ip link set lo up
 cd /
 ";
 
-fn line(file: &str, modules: &str, filter: Option<&str>) -> String {
-    // libtest takes several filters as alternatives: names are chosen here instead.
-    let chosen = match (modules, filter) {
-        ("", None) => String::new(),
-        (modules, filter) => {
-            let modules = if modules.is_empty() { ".*" } else { modules };
-            let filter = filter.unwrap_or_default().replace('\'', "");
-            format!(
-                "$(/payload/tests/{file} --list --include-ignored | sed -n 's/: test$//p' \
-                 | grep -E '^({modules})' | grep -F '{filter}')"
-            )
-        }
-    };
-    format!(
-        "tests=\"{chosen}\"\n\
-         if [ -z '{wanted}' ] || [ -n \"$tests\" ]; then\n\
-         echo DAVIT-VM-RUN {file}\n\
-         /payload/tests/{file} --include-ignored --test-threads=1 {exact} $tests\n\
-         echo DAVIT-VM-RESULT {file} $?\n\
-         fi\n",
-        wanted = if chosen.is_empty() { "" } else { "chosen" },
-        exact = if chosen.is_empty() { "" } else { "--exact" },
-    )
-}
-
 struct TestProgram {
     package: String,
     name: String,
     program: PathBuf,
 }
 
+/// All test programs, built as everything else is: apart, they would need dependencies of their own.
 fn build() -> Result<Vec<TestProgram>> {
-    let mut words = vec!["test", "--no-run", "--message-format=json", "--lib", "--tests"];
-    let mut packages: Vec<&str> = PROGRAMS.iter().map(|(package, _, _)| *package).collect();
-    packages.dedup();
-    for package in packages {
-        words.extend(["--package", package]);
-    }
+    let words = ["build", "--workspace", "--all-targets", "--message-format=json"];
     let messages = output(cargo(&words))?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(messages.filter_map(|message| test_program(&message)).collect())
