@@ -30,13 +30,12 @@ fn find_user(root: BorrowedFd<'_>, user: &str) -> Result<(u32, u32)> {
     let entry = table
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 4 && (fields[0] == user || fields[2] == user));
-    let number = |text: &str| text.parse().ok();
-    match entry {
-        Some(fields) => number(fields[2]).zip(number(fields[3])),
-        None => number(user).map(|uid| (uid, 0)),
-    }
-    .ok_or_else(|| {
+        .find(|fields| fields.len() >= 4 && (fields[0] == user || is_same(fields[2], user)));
+    let ids = match entry {
+        Some(fields) => number(fields[2])?.zip(number(fields[3])?),
+        None => number(user)?.map(|uid| (uid, 0)),
+    };
+    ids.ok_or_else(|| {
         Error::invalid(format!("unable to find user {user}: no matching entries in passwd file"))
     })
 }
@@ -44,12 +43,32 @@ fn find_user(root: BorrowedFd<'_>, user: &str) -> Result<(u32, u32)> {
 /// `name:password:gid:members`; a number stands for itself.
 fn find_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
     let table = read(root, "etc/group");
-    let named = table.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| {
-        (fields.len() >= 3 && fields[0] == group).then(|| fields[2].parse().ok())
-    });
-    named.flatten().or_else(|| group.parse().ok()).ok_or_else(|| {
+    let named = table
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 3 && fields[0] == group);
+    let gid = match named {
+        Some(fields) => number(fields[2])?,
+        None => number(group)?,
+    };
+    gid.ok_or_else(|| {
         Error::invalid(format!("unable to find group {group}: no matching entries in group file"))
     })
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    number(one).is_some_and(|one| number(other) == Some(one))
+}
+
+/// An id, unless it is no number. To the kernel, the last 32 bit number means "leave it as it is", which
+/// would be root; Docker has no ids beyond 31 bits at all.
+fn number(text: &str) -> Result<Option<u32>> {
+    let Ok(number) = text.parse::<i64>() else { return Ok(None) };
+    match u32::try_from(number).ok().filter(|id| i32::try_from(*id).is_ok()) {
+        Some(id) => Ok(Some(id)),
+        None => Err(Error::invalid("uids and gids must be in range 0-2147483647")),
+    }
 }
 
 /// A file inside the root; a missing one is empty, as an image need not have one.
@@ -73,13 +92,32 @@ mod tests {
     fn names_and_numbers_are_looked_up_inside_the_root() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("etc")).unwrap();
-        std::fs::write(root.path().join("etc/passwd"), "web:x:101:102::/:/bin/sh\n").unwrap();
-        std::fs::write(root.path().join("etc/group"), "staff:x:50:\n").unwrap();
+        std::fs::write(
+            root.path().join("etc/passwd"),
+            "web:x:101:102::/:/bin/sh\nall:x:4294967295:1::/:/bin/sh\n",
+        )
+        .unwrap();
+        std::fs::write(root.path().join("etc/group"), "staff:x:50:\nall:x:-1:\n").unwrap();
         let fd = File::open(root.path()).unwrap();
+        let range = "uids and gids must be in range 0-2147483647";
+        for user in [
+            "-1",
+            "4294967295",
+            "4294967296",
+            "2147483648",
+            "web:-1",
+            "web:4294967295",
+            "all",
+            "web:all",
+        ] {
+            assert_eq!(owner(fd.as_fd(), user).unwrap_err().message(), range, "{user}");
+        }
         let cases = [
             ("", Some((0, 0))),
             ("web", Some((101, 102))),
             ("101", Some((101, 102))),
+            ("0101", Some((101, 102))),
+            ("2147483647", Some((2147483647, 0))),
             ("7", Some((7, 0))),
             ("web:staff", Some((101, 50))),
             ("web:9", Some((101, 9))),

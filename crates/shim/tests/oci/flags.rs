@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use davit_sys::cgroup::{Cgroup, Layout};
 use davit_testkit::{Need, met, wait};
 use serde_json::json;
 
@@ -54,7 +56,7 @@ fn run_on_a_terminal_has_its_size_and_exit_status() -> Result<()> {
     let line = format!("stty rows 33 cols 99; exec {}", words.join(" "));
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    command.stdin(std::process::Stdio::null());
+    command.stdin(Stdio::null());
     let ended = lab.finish(command)?;
     assert_eq!(ended.code, 4, "{}", ended.stdout);
     assert!(ended.stdout.contains("/dev/pts/0\r\n"), "{}", ended.stdout);
@@ -114,7 +116,7 @@ fn descriptors_of_a_service_manager_are_handed_on() -> Result<()> {
     let mut command = lab.sandbox.command("sh");
     command.args(["-c", &script, "sh"]).arg(&lab.runtime).arg("--root").arg(lab.root());
     command.args(["run", "--bundle", bundle.path(), &bundle.id]);
-    command.stdin(std::process::Stdio::null());
+    command.stdin(Stdio::null());
     assert_eq!(lab.finish(command)?.ok()?, "handed on\n1 1\n");
     Ok(())
 }
@@ -141,6 +143,41 @@ fn exec_goes_to_a_cgroup_below_the_containers() -> Result<()> {
     }
     lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
     assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// "cgroupsPath: if the value does not begin with a slash, the runtime may interpret it relative to a
+/// runtime-determined location": the caller's own cgroup.
+#[test]
+fn a_relative_cgroup_path_is_below_the_callers_own() -> Result<()> {
+    let Some(lab) = lab("a_relative_cgroup_path_is_below_the_callers_own")? else { return Ok(()) };
+    let own = format!("{}/caller", lab.sandbox.cgroup_parent());
+    let caller = Cgroup::open(&Layout::detect()?, &own)?;
+    caller.create()?;
+    let bundle = lab.bundle(&["sleep", "1000"], |spec| {
+        spec["linux"]["cgroupsPath"] = json!("pod/box");
+        spec["linux"]["resources"] = json!({"pids": {"limit": 17}});
+    })?;
+    let directories: Vec<_> = caller.paths().into_values().collect();
+    let joined = |dir: &PathBuf| format!("echo $$ > {}/cgroup.procs", dir.display());
+    let join: Vec<String> = directories.iter().map(joined).collect();
+    let script = format!("set -e; {}; exec \"$@\"", join.join("; "));
+    let mut command = lab.sandbox.command("sh");
+    command.args(["-c", &script, "sh"]).arg(&lab.runtime).arg("--root").arg(lab.root());
+    command.args(["create", "--bundle", bundle.path(), &bundle.id]).stdin(Stdio::null());
+    lab.finish(command)?.ok()?;
+    // On version 2, where a cgroup with processes has none below, it is beside the caller's. The
+    // unified one beside version 1 has nothing but members; runc takes another path there.
+    let own = if caller.is_v2() { lab.sandbox.cgroup_parent().to_owned() } else { own };
+    let path = format!("{own}/pod/box");
+    let pid = lab.state(&bundle.id)?["pid"].clone();
+    let seen = fs::read_to_string(lab.sandbox.proc_dir().join(format!("{pid}/cgroup")))?;
+    let places = seen.lines().filter(|line| line.ends_with(&format!(":{path}"))).count();
+    assert!(places >= directories.len() - usize::from(is_foreign()), "{seen}");
+    assert_eq!(davit_testkit::cgroup::read("pids", &path, "pids.max")?, "17");
+    lab.verb(&["start", &bundle.id])?.ok()?;
+    lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    assert!(!lab.cgroups_left().iter().any(|left| left.ends_with("/box")));
     Ok(())
 }
 
