@@ -243,9 +243,13 @@ fn make_cgroup(plan: &Plan, rootless: bool, undo: &mut Undo) -> Result<Option<Cg
         undo.held = Some(start_scope(plan, wanted, unit)?);
     }
     match cgroup.create() {
-        Err(error) if rootless && wanted.limits == Limits::default() && is_refusal(&error) => {
+        Err(error) if rootless && is_refusal(&error) => {
             undo.cgroup = None;
-            Ok(None)
+            if !wanted.asked && wanted.limits == Limits::default() {
+                return Ok(None);
+            }
+            let hint = "rootless needs no limits + no cgroupsPath when no permission is granted for cgroups";
+            Err(error).step("create cgroup", &wanted.path).hint(REFUSALS, || hint.to_owned())
         }
         other => other.step("create cgroup", &wanted.path).map(|()| Some(cgroup)),
     }
@@ -259,6 +263,8 @@ fn start_scope(plan: &Plan, wanted: &CgroupPlan, unit: &Unit) -> Result<Held, Fa
 }
 
 /// What an ordinary user gets to hear who was given no cgroups of his own.
+const REFUSALS: &[i32] = &[libc::EACCES, libc::EPERM, libc::EROFS];
+
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }

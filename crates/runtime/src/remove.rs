@@ -166,23 +166,32 @@ fn signal_first(state: &State, signal: i32) -> Result<(), Failure> {
     // The first process of a pid namespace is spared what it doesn't handle, and before its program
     // runs there is nothing that could.
     let created = state.unfinished || state.status() == Status::Created;
-    let signal = if created && ends(signal) { Signal::KILL.as_raw() } else { signal };
-    pidfd::send_signal(&pidfd, signal).step("signal", id)
+    match if created { before_start(signal) } else { Some(signal) } {
+        Some(signal) => pidfd::send_signal(&pidfd, signal).step("signal", id),
+        None => Ok(()),
+    }
 }
 
-/// Whether a process ends of the signal that has no handler for it.
-fn ends(signal: i32) -> bool {
-    !matches!(
-        signal,
-        libc::SIGCHLD
-            | libc::SIGCONT
-            | libc::SIGSTOP
-            | libc::SIGTSTP
-            | libc::SIGTTIN
-            | libc::SIGTTOU
-            | libc::SIGURG
-            | libc::SIGWINCH
-    )
+/// What a signal is to a process that waits to be started, as runc has it: those that ask for the end
+/// or tell of a crash end it, and those that a program would have to wait for do nothing.
+fn before_start(signal: i32) -> Option<i32> {
+    match signal {
+        libc::SIGSTOP | libc::SIGCONT => Some(signal),
+        libc::SIGHUP
+        | libc::SIGINT
+        | libc::SIGTERM
+        | libc::SIGKILL
+        | libc::SIGQUIT
+        | libc::SIGABRT
+        | libc::SIGILL
+        | libc::SIGTRAP
+        | libc::SIGBUS
+        | libc::SIGFPE
+        | libc::SIGSEGV
+        | libc::SIGSTKFLT
+        | libc::SIGSYS => Some(libc::SIGKILL),
+        _ => None,
+    }
 }
 
 fn check_signal(id: &str, signal: i32) -> Result<(), Failure> {

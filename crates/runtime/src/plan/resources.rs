@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct CgroupPlan {
     /// Its path as it was asked for.
     pub path: String,
+    /// The configuration asks for it.
+    pub asked: bool,
     /// Where that is.
     pub cgroup: Cgroup,
     /// The unit that systemd makes for it; absent: it is made by hand.
@@ -41,6 +43,7 @@ pub struct Unit {
 pub(super) fn plan(id: &str, linux: &Linux, host: &Host) -> Result<Option<CgroupPlan>, Failure> {
     let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy().into_owned());
     let path = path.filter(|path| !path.is_empty());
+    let asked = path.is_some();
     let bad = |error: std::io::Error| config("cgroupsPath", error.to_string());
     let (path, cgroup, unit) = match (path, &host.systemd) {
         (path, Some(systemd)) => {
@@ -70,7 +73,7 @@ pub(super) fn plan(id: &str, linux: &Linux, host: &Host) -> Result<Option<Cgroup
     };
     let resources = linux.resources().clone().unwrap_or_default();
     let (limits, devices) = (limits(&resources), device_rules(&resources)?);
-    Ok(Some(CgroupPlan { path, cgroup, unit, limits, devices }))
+    Ok(Some(CgroupPlan { path, asked, cgroup, unit, limits, devices }))
 }
 
 /// The limits of a configuration or an update; what is 0 or empty is not asked for.

@@ -70,6 +70,7 @@ fn spec(bundle: &Bundle, script: &str) -> Value {
     let linux = spec["linux"].as_object_mut().expect("an object");
     linux.remove("resources");
     linux.remove("sysctl");
+    linux.remove("cgroupsPath");
     linux["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
     let own = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
     linux.insert("uidMappings".to_owned(), own.clone());
@@ -136,6 +137,8 @@ fn what_an_ordinary_user_can_not_have_is_refused() {
         };
         let limited = with("/linux", "resources", json!({"memory": {"limit": 100_000_000}}));
         assert!(limited.contains("cgroup") && limited.contains("denied"), "{limited}");
+        let asked = with("/linux", "cgroupsPath", json!(bundle.cgroup));
+        assert!(asked.contains("denied (rootless needs no limits + no cgroupsPath"), "{asked}");
         let groups = with("/process/user", "additionalGids", json!([1]));
         assert!(groups.contains("can't have additionalGids"), "{groups}");
         let users =

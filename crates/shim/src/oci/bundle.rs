@@ -29,7 +29,7 @@ impl Args {
         let parse = || format!("parse {}", path.display());
         let mut value: Value = serde_json::from_slice(&text).context(parse)?;
         if let Some(process) = value.get_mut("process") {
-            leave_unknown_capabilities(process, host);
+            suit_process(process, host);
         }
         let mut spec: Spec = Spec::deserialize(&value)
             .map_err(|error| at_line(&text).unwrap_or(error))
@@ -63,7 +63,8 @@ fn read_text(path: &Path) -> Result<Vec<u8>> {
 fn at_line(text: &[u8]) -> Option<serde_json::Error> {
     let error = serde_json::from_slice::<Spec>(text).err()?;
     // Those that are unknown were taken out; something else must be wrong.
-    (!error.to_string().contains("`CAP_")).then_some(error)
+    let text = error.to_string();
+    (!["`CAP_", "`SCHED_FLAG_"].iter().any(|known| text.contains(known))).then_some(error)
 }
 
 /// The reader takes the values of an object's fields in a list for the object; nobody else does. What
@@ -113,8 +114,28 @@ pub(crate) fn size_terminal(process: &mut Process) {
     process.set_console_size(size.ok());
 }
 
+/// Makes of a process what the reader understands.
+pub(crate) fn suit_process(process: &mut Value, host: &Host<'_>) {
+    leave_unknown_capabilities(process, host);
+    respell_scheduler_flags(process);
+}
+
+/// The reader knows two of the specification's words by other spellings.
+fn respell_scheduler_flags(process: &mut Value) {
+    const SPELLINGS: &[(&str, &str)] = &[
+        ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+        ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+    ];
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        if let Some((_, own)) = SPELLINGS.iter().find(|(spelling, _)| flag == spelling) {
+            *flag = Value::from(*own);
+        }
+    }
+}
+
 /// Capabilities that are newer than this program can't be given; as with runc, that is only said.
-pub(crate) fn leave_unknown_capabilities(process: &mut Value, host: &Host<'_>) {
+fn leave_unknown_capabilities(process: &mut Value, host: &Host<'_>) {
     let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
     let mut unknown = Vec::new();
     for set in sets.values_mut().filter_map(Value::as_array_mut) {
@@ -192,6 +213,27 @@ mod tests {
             // Some the reader itself doesn't take.
             assert!(refused || error.contains("invalid length"), "{path}: {error}");
         }
+    }
+
+    #[test]
+    fn the_specifications_scheduler_flags_are_read() {
+        let flags = [
+            "SCHED_FLAG_RESET_ON_FORK",
+            "SCHED_FLAG_RECLAIM",
+            "SCHED_FLAG_DL_OVERRUN",
+            "SCHED_FLAG_KEEP_POLICY",
+            "SCHED_FLAG_KEEP_PARAMS",
+            "SCHED_FLAG_UTIL_CLAMP_MIN",
+            "SCHED_FLAG_UTIL_CLAMP_MAX",
+        ];
+        let mut value = serde_json::json!({
+            "user": {"uid": 0, "gid": 0}, "cwd": "/",
+            "scheduler": {"policy": "SCHED_DEADLINE", "flags": flags},
+        });
+        respell_scheduler_flags(&mut value);
+        let process = Process::deserialize(&value).expect("all are known");
+        let read = process.scheduler().as_ref().and_then(|scheduler| scheduler.flags().as_ref());
+        assert_eq!(read.map(Vec::len), Some(flags.len()));
     }
 
     #[test]

@@ -69,38 +69,65 @@ pub(crate) enum Rootless {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Save a container as files, through criu
+    #[command(
+        after_help = "Example: davit-runc checkpoint --image-path /var/lib/saved --tcp-established box"
+    )]
     Checkpoint(Box<checkpoint::Args>),
     /// Create a container, which waits for `start`
+    #[command(
+        after_help = "Example: davit-runc create --bundle /srv/box --pid-file /run/box.pid box"
+    )]
     Create(create::Args),
     /// Delete a container that has stopped, or with --force any
+    #[command(after_help = "Example: davit-runc delete --force box")]
     Delete(delete::Args),
     /// Run a further process in a container
+    #[command(
+        after_help = "Example: davit-runc exec --tty --user 1000:1000 --env LANG=C box sh -c 'id; pwd'"
+    )]
     Exec(Box<exec::Args>),
     /// Show what this program implements, as JSON
+    #[command(after_help = "Example: davit-runc features")]
     Features(features::Args),
     /// Show what a container uses, and when it has run out of memory
+    #[command(after_help = "Example: davit-runc events --stats box")]
     Events(events::Args),
     /// Send a signal to a container's first process
+    #[command(after_help = "Example: davit-runc kill box TERM")]
     Kill(kill::Args),
     /// List the containers below --root
+    #[command(after_help = "Example: davit-runc list --format json")]
     List(list::Args),
     /// Stop all processes of a container for a while
+    #[command(after_help = "Example: davit-runc pause box")]
     Pause(freeze::Args),
     /// List the processes of a container
+    #[command(after_help = "Example: davit-runc ps box -ef")]
     Ps(ps::Args),
     /// Make a container of what checkpoint saved, through criu
+    #[command(
+        after_help = "Example: davit-runc restore --image-path /var/lib/saved --bundle /srv/box --detach box"
+    )]
     Restore(Box<restore::Args>),
     /// Let the processes of a paused container go on
+    #[command(after_help = "Example: davit-runc resume box")]
     Resume(freeze::Args),
     /// Create a container, start it, and delete it when it ends
+    #[command(after_help = "Example: davit-runc run --bundle /srv/box box")]
     Run(run::Args),
     /// Write a config.json to start from
+    #[command(after_help = "Example: davit-runc spec --bundle /srv/box --rootless")]
     Spec(spec::Args),
     /// Let a created container execute its program
+    #[command(after_help = "Example: davit-runc start box")]
     Start(start::Args),
     /// Show the state of a container, as JSON
+    #[command(after_help = "Example: davit-runc state box")]
     State(state::Args),
     /// Change the limits of a container
+    #[command(
+        after_help = "Example: davit-runc update --memory 512M --cpu-quota 50000 --pids-limit 100 box"
+    )]
     Update(Box<update::Args>),
 }
 
@@ -192,6 +219,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_flag_is_explained_with_an_example_that_works() {
+        for verb in Cli::command().get_subcommands() {
+            let name = verb.get_name();
+            assert!(verb.get_about().is_some(), "{name}");
+            for argument in verb.get_arguments() {
+                let explained = argument.get_help().is_some();
+                assert!(explained, "{name}: {}", argument.get_id());
+            }
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = help.strip_prefix("Example: davit-runc ").expect(name);
+            assert!(example.starts_with(name), "{name}: {example}");
+            parsed(example);
+        }
     }
 
     #[test]

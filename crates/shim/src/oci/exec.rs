@@ -122,7 +122,7 @@ fn process(host: &Host<'_>, args: &Args, config: &Value) -> Result<Process> {
         }
         None => changed(args, config)?,
     };
-    bundle::leave_unknown_capabilities(&mut value, host);
+    bundle::suit_process(&mut value, host);
     let what = || "parse the process";
     let mut process = Process::deserialize(&value).context(what)?;
     bundle::refuse_lists_for_objects(&value, &process).context(what)?;

@@ -33,8 +33,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use davit_types::{Context, Error, Result};
 
 use cli::{Cli, Globals, Rootless, Verb};
@@ -153,12 +153,19 @@ fn finish(log: &Log, result: Result<u8>) -> ExitCode {
 }
 
 /// A command line that is wrong is a failure like others, which the caller reads in the log. Help goes
-/// to standard output.
+/// to standard output, also when nothing is asked for.
 fn usage(args: &[OsString], error: &clap::Error) -> ExitCode {
     let (path, format) = cli::log_of(args);
     let log = Log::open(path.as_deref(), format, false).unwrap_or_else(|_| Log::stderr(format));
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return finish(&log, print(&error.to_string()).map(|()| 0));
+    let asked = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Some(error.to_string()),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Some(Cli::command().render_help().to_string())
+        }
+        _ => None,
+    };
+    if let Some(text) = asked {
+        return finish(&log, print(&text).map(|()| 0));
     }
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -174,7 +181,6 @@ fn default_root(user: bool) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_version_is_what_engines_parse() {

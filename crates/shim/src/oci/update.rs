@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use davit_runtime::plan;
 use davit_types::oci::runtime::LinuxResources;
 use davit_types::{Context, Error, Result};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Host, failed};
+use super::{Host, bundle, failed};
 
 /// Flags of `update`.
 #[derive(Debug, clap::Args)]
@@ -137,8 +138,9 @@ pub(crate) fn run(host: &Host<'_>, args: &Args) -> Result<()> {
     if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() || has_kernel(&mut value) {
         host.log.warn("Kernel memory settings are ignored and will be removed");
     }
-    let resources: LinuxResources =
-        serde_json::from_value(value).context(|| "parse the resources")?;
+    let what = || "parse the resources";
+    let resources = LinuxResources::deserialize(&value).context(what)?;
+    bundle::refuse_lists_for_objects(&value, &resources).context(what)?;
     let limits = plan::limits(&resources);
     davit_runtime::update(&host.root, &args.id, &limits).map_err(failed)?;
     let (cache, bandwidth) = (args.l3_cache_schema.as_deref(), args.mem_bw_schema.as_deref());

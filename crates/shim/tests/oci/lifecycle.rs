@@ -140,7 +140,9 @@ fn kill_sends_the_signal_to_what_is_created_or_running() -> Result<()> {
 
     for (signal, more) in [("TERM", None), ("INT", None), ("HUP", None), ("TERM", Some("--all"))] {
         let created = lab.create(&["sleep", "1000"], |_| {})?;
-        lab.verb(&["kill", &created.id, "WINCH"])?.ok()?;
+        for harmless in ["WINCH", "USR1", "ALRM", "40"] {
+            lab.verb(&["kill", &created.id, harmless])?.ok()?;
+        }
         assert_eq!(lab.state(&created.id)?["status"], "created");
         let words: Vec<&str> =
             ["kill"].into_iter().chain(more).chain([&*created.id, signal]).collect();

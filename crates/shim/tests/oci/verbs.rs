@@ -221,6 +221,45 @@ fn a_create_that_was_killed_can_be_deleted() -> Result<()> {
     Ok(())
 }
 
+const VERBS: &[&str] = &[
+    "checkpoint",
+    "create",
+    "delete",
+    "events",
+    "exec",
+    "features",
+    "kill",
+    "list",
+    "pause",
+    "ps",
+    "restore",
+    "resume",
+    "run",
+    "spec",
+    "start",
+    "state",
+    "update",
+];
+
+#[test]
+fn without_a_verb_there_is_help() -> Result<()> {
+    let Some(lab) = lab("without_a_verb_there_is_help")? else { return Ok(()) };
+    for arguments in [&[][..], &["--debug"], &["--help"]] {
+        let mut command = lab.sandbox.command(&lab.runtime);
+        command.args(arguments).stdin(std::process::Stdio::null());
+        let help = lab.finish(command)?.ok()?;
+        for verb in ["create", "checkpoint", "features", "--systemd-cgroup"] {
+            assert!(help.contains(verb), "{help}");
+        }
+    }
+    for verb in VERBS {
+        let help = lab.verb(&[verb, "--help"])?.ok()?;
+        assert!(help.contains(verb), "{help}");
+        assert!(is_foreign() || help.contains(&format!("Example: davit-runc {verb}")), "{help}");
+    }
+    Ok(())
+}
+
 #[test]
 fn update_and_events_show_the_limits() -> Result<()> {
     let Some(lab) = lab("update_and_events_show_the_limits")? else { return Ok(()) };
@@ -252,6 +291,11 @@ fn update_and_events_show_the_limits() -> Result<()> {
         let refused = lab.verb(&["update", "-r", path, &bundle.id])?.err()?;
         assert!(refused.contains("memory.limt"), "{refused}");
     }
+    for list in [json!([]), json!({"pids": [5]}), json!({"memory": [5_000_000]})] {
+        fs::write(&file, list.to_string())?;
+        lab.verb(&["update", "-r", path, &bundle.id])?.err()?;
+    }
+    assert_eq!(stats()?["data"]["pids"]["limit"], 55);
     lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
     assert_eq!(lab.leftovers()?, Vec::<String>::new());
     Ok(())
