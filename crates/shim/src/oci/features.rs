@@ -173,6 +173,8 @@ fn features() -> Value {
         "annotations": {
             "org.davit.version": env!("CARGO_PKG_VERSION"),
         },
+        // They become properties of the container's scope.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     })
 }
 
@@ -285,6 +287,66 @@ mod tests {
                 })
             };
             assert!(with(None).is_ok() || with(Some("0")).is_ok(), "{mode}");
+        }
+    }
+
+    /// Every word of the specification, whether it is claimed, and what becomes of it.
+    #[test]
+    fn seccomp_profiles_are_taken_as_claimed() {
+        let claims = features();
+        let check = |list: &str, word: &str, change: &dyn Fn(&mut Value)| {
+            let mut profile = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent.sock",
+                "syscalls": [
+                    {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+                    {"names": ["uname"], "action": "SCMP_ACT_NOTIFY"},
+                ],
+            });
+            change(&mut profile);
+            let profile = serde_json::from_value(profile).map_err(|error| error.to_string());
+            let taken = profile.is_ok_and(|profile| davit_runtime::check_seccomp(&profile).is_ok());
+            let claimed = claims["linux"]["seccomp"][list].as_array().expect("a list");
+            assert_eq!(claimed.contains(&json!(word)), taken, "{list}: {word}");
+        };
+        for action in [
+            "ALLOW",
+            "ERRNO",
+            "KILL",
+            "KILL_PROCESS",
+            "KILL_THREAD",
+            "LOG",
+            "NOTIFY",
+            "TRACE",
+            "TRAP",
+            "NOSUCH",
+        ] {
+            let word = format!("SCMP_ACT_{action}");
+            check("actions", &word, &|profile| profile["syscalls"][0]["action"] = json!(word));
+        }
+        for operator in ["EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE", "NOSUCH"] {
+            let word = format!("SCMP_CMP_{operator}");
+            check("operators", &word, &|profile| {
+                profile["syscalls"][0]["args"][0]["op"] = json!(word);
+            });
+        }
+        for flag in
+            ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV", "NEW_LISTENER", "TSYNC_ESRCH"]
+        {
+            let word = format!("SECCOMP_FILTER_FLAG_{flag}");
+            for list in ["knownFlags", "supportedFlags"] {
+                check(list, &word, &|profile| profile["flags"] = json!([word]));
+            }
+        }
+    }
+
+    #[test]
+    fn hooks_of_every_kind_that_is_claimed_are_planned() {
+        for kind in features()["hooks"].as_array().expect("a list") {
+            let kind = kind.as_str().expect("a word");
+            let with = |path: &str| plan(|spec| spec["hooks"] = json!({kind: [{"path": path}]}));
+            assert!(with("/bin/true").is_ok(), "{kind}");
+            // A kind that is not read would not be looked at.
+            assert!(with("true").is_err_and(|message| message.contains(kind)), "{kind}");
         }
     }
 
