@@ -56,7 +56,10 @@ impl Backend for Container {
         };
         startsync::release(start.as_fd()).map_err(lost)?;
         match startsync::outcome(start.as_fd()).map_err(lost)? {
-            None => Ok(()),
+            None => {
+                self.runtime.started();
+                Ok(())
+            }
             Some(failure) => Err(failure::from_runtime(failure)),
         }
     }

@@ -106,6 +106,16 @@ impl Runtime {
         }
     }
 
+    /// After the start of a process that waited at a start socket of ours: its hooks for that. What
+    /// they get wrong concerns nobody here; another program has done with its own.
+    pub(crate) fn started(&self) {
+        if self.kind == Kind::Container
+            && let Ok(state) = State::load(&self.root, &self.id)
+        {
+            drop(davit_runtime::hooks::poststart(&state));
+        }
+    }
+
     /// The container's first process.
     pub(crate) fn init_pid(&self) -> Result<i32, Failure> {
         match &self.external {

@@ -9,7 +9,7 @@ use davit_monitor::client::Connection;
 use davit_monitor::protocol::{Event, Request};
 use davit_monitor::status;
 use davit_monitor::task::{Phase, RestartPolicy, RestartWhen};
-use davit_testkit::wait;
+use davit_testkit::{paths, wait};
 use serde_json::json;
 
 #[test]
@@ -35,6 +35,39 @@ fn exit_codes_and_signals_are_told_and_nothing_stays() -> Result<()> {
         assert!(!running.dir.join("monitor.sock").exists());
         assert_eq!(host.leftovers()?, Vec::<String>::new());
     }
+    Ok(())
+}
+
+#[test]
+fn hooks_of_all_kinds_run_under_the_monitor_as_under_the_verbs() -> Result<()> {
+    if !can_run("hooks_of_all_kinds_run_under_the_monitor_as_under_the_verbs") {
+        return Ok(());
+    }
+    let host = Host::new()?;
+    let busybox = paths::program_or_name("busybox");
+    let log = host.sandbox.dir().join("hooks");
+    let hook = |kind: &str| {
+        let script = format!("echo {kind} >> {}", log.display());
+        json!([{"path": busybox, "args": ["sh", "-c", script]}])
+    };
+    let kinds = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    let mut hooks = json!({});
+    for kind in kinds {
+        hooks[kind] = hook(kind);
+    }
+    // In the container, where the log can't be seen.
+    hooks["startContainer"] = json!([{"path": "/bin/touch", "args": ["touch", "/started"]}]);
+    let args = &["sh", "-c", "test -e /started && exec sleep 1000"];
+    let mut running = host.run(&Container { args, hooks, ..Container::default() })?;
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    assert_eq!(told().lines().collect::<Vec<_>>(), kinds[..4]);
+    let mut exec = host.exec(&running, &["true"], "closed")?;
+    exec.started()?;
+    exec.ended()?;
+    running.signal(9, true)?;
+    assert_eq!(running.ended()?.code, 137);
+    assert_eq!(told().lines().collect::<Vec<_>>(), kinds);
+    assert_eq!(host.leftovers()?, Vec::<String>::new());
     Ok(())
 }
 

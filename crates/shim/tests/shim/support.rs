@@ -53,6 +53,7 @@ pub(crate) struct Container<'a> {
     pub(crate) runtime: Option<&'static str>,
     /// Bytes; 0: no limit.
     pub(crate) memory: u64,
+    pub(crate) hooks: Value,
 }
 
 impl Default for Container<'_> {
@@ -66,6 +67,7 @@ impl Default for Container<'_> {
             log: json!({}),
             runtime: None,
             memory: 0,
+            hooks: json!({}),
         }
     }
 }
@@ -322,6 +324,7 @@ fn spec(container: &Container<'_>, root: &Path, cgroup: &str) -> Value {
         "root": {"path": root},
         "hostname": "box",
         "process": process(container),
+        "hooks": container.hooks,
         "mounts": [
             mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
