@@ -21,11 +21,12 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     Ok(value)
 }
 
-/// `cargo` with `arguments`, in the workspace.
+/// `cargo` with `arguments`, in the workspace. Without the variable that names our own package: some
+/// build scripts look at it, and would run again whenever cargo is called by hand in between.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(paths::workspace());
+    command.args(arguments).current_dir(paths::workspace()).env_remove("CARGO_MANIFEST_DIR");
     command
 }
 

@@ -77,6 +77,7 @@ fn choose(built: &[TestProgram], filter: Option<&str>) -> Result<Vec<Chosen>> {
             chosen.push(Chosen { file, program, tests });
         }
     }
+    ensure!(!chosen.is_empty(), "the machine runs no test whose name contains {filter:?}");
     if filter.is_none() {
         for test in built {
             let file = format!("{}-{}", test.package, test.name);
