@@ -33,17 +33,30 @@ fn devices_and_pausing_work_on_version_2() -> Result<()> {
 #[test]
 #[ignore = "needs cgroup v2: cargo xtask vm-test"]
 fn runc_runs_containers_on_version_2() -> Result<()> {
-    let program = paths::program("runc").context("no runc")?;
-    let runtime = format!("--add-runtime=debian={}", program.display());
+    runs_containers_on_version_2("machine::runc_runs_containers_on_version_2", "runc")
+}
+
+#[test]
+#[ignore = "needs cgroup v2, without which crun runs nothing: cargo xtask vm-test"]
+fn crun_runs_containers_on_version_2() -> Result<()> {
+    runs_containers_on_version_2("machine::crun_runs_containers_on_version_2", "crun")
+}
+
+fn runs_containers_on_version_2(test: &str, program: &'static str) -> Result<()> {
+    let path = paths::program(program).with_context(|| format!("no {program}"))?;
+    let runtime = format!("--add-runtime=debian={}", path.display());
     let options = DaemonOptions { arguments: vec![runtime], ..DaemonOptions::default() };
-    let plan = plan("machine::runc_runs_containers_on_version_2", &[BUSYBOX]).options(options);
-    plan.run(|setup| {
+    plan(test, &[BUSYBOX]).options(options).run(|setup| {
         ensure!(setup.ok("run --rm --runtime debian busybox echo hello")? == "hello");
+        let words = ["run", "--rm", "--runtime", "debian", "busybox", "sh", "-c", "exit 3"];
+        ensure!(setup.daemon.davit(&words)?.code == 3);
         setup.ok("run -d --name held --memory 32m --runtime debian busybox sleep 1000")?;
         ensure!(setup.ok("exec held cat /sys/fs/cgroup/memory.max")? == "33554432");
         setup.ok("stop -t 1 held")?;
         ensure!(setup.ok("inspect -f {{.State.ExitCode}} held")? == "137");
-        setup.ok("rm held")?;
+        setup.ok("start held")?;
+        ensure!(setup.ok("exec held echo again")? == "again");
+        setup.ok("rm -f held")?;
         Ok(())
     })
 }
