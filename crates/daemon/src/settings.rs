@@ -95,6 +95,9 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     config.dns_options = joined(&args.dns_opt, &file.dns_opts);
     config.dns_search = joined(&args.dns_search, &file.dns_search);
     config.labels = joined(&args.label, &file.labels);
+    // As with Docker: nearly nobody wants them any more.
+    config.link_variables =
+        std::env::var("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS").as_deref() == Ok("1");
     config.debug = args.debug || file.debug.unwrap_or(false);
     VERSION.clone_into(&mut config.version);
     network_config(&mut config, args, file)?;

@@ -50,6 +50,8 @@ pub struct Config {
     pub dns_options: Vec<String>,
     /// Search domains of containers that set none.
     pub dns_search: Vec<String>,
+    /// Containers are told of those they link to by environment variables, too.
+    pub link_variables: bool,
     /// Labels of the daemon.
     pub labels: Vec<String>,
     /// The daemon logs debug messages.
@@ -86,6 +88,7 @@ impl Default for Config {
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
+            link_variables: false,
             labels: Vec::new(),
             debug: false,
             experimental: false,

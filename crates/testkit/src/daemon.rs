@@ -43,11 +43,18 @@ pub struct DaemonOptions {
     pub data_root: Option<PathBuf>,
     /// Further command-line arguments.
     pub arguments: Vec<String>,
+    /// Further variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { engine: Engine::from_environment(), data_root: None, arguments: Vec::new() }
+        Self {
+            engine: Engine::from_environment(),
+            data_root: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -230,6 +237,7 @@ impl Daemon {
             .args([OsStr::new("--pidfile"), self.sandbox.dir().join("pid").as_os_str()])
             .args(["-H", &self.docker_host(), "--cgroup-parent", self.sandbox.cgroup_parent()])
             .args(&self.options.arguments)
+            .envs(self.options.environment.iter().cloned())
             .current_dir("/");
         command
     }

@@ -12,6 +12,7 @@ mod errors;
 mod images;
 mod lifecycle;
 mod limits;
+mod links;
 mod machine;
 mod metadata;
 mod network;

@@ -22,7 +22,7 @@ use super::root::{make_directories, with_stopped_root};
 use super::{Container, State, blocking, detached, validate};
 use crate::engine::Inner;
 use crate::store::{self, Durability};
-use crate::{Engine, error, names, random};
+use crate::{Engine, error, names, network, random};
 
 impl Engine {
     /// Creates a container.
@@ -65,13 +65,14 @@ fn create(
     let image = inner.images.resolve(&config.image)?;
     check_platform(&image, platform, &config.image, &mut warnings)?;
     merge::merge_image(&mut config, &image.config.config);
-    warnings.extend(ignored(&config, &host_config));
+    warnings.extend(ignored(&config));
     let (path, args) = merge::command(&config)?;
     let defaults = Defaults { config: &inner.config, cgroup_v2: inner.layout.is_v2() };
     merge::fill_defaults(&mut host_config, &defaults);
     check_cgroup_parent(inner, &host_config.resources.cgroup_parent)?;
     check_runtime(inner, &host_config.runtime)?;
     resolve_donors(inner, &mut host_config)?;
+    let links = network::links::resolve(inner, &host_config)?;
 
     let id = random::id()?;
     let mut undo = Undo { inner, id: &id, name: None, layer: false, volumes: Vec::new() };
@@ -116,6 +117,7 @@ fn create(
         shm_path: String::new(),
         resolv_conf_path: String::new(),
         local_log_cache_meta: super::record::LogCacheRecord::default(),
+        links,
         networks_left: false,
         davit_sandbox: None,
         config,
@@ -144,18 +146,14 @@ fn online(kind: &str) -> String {
 }
 
 /// A warning for each thing that is asked for and not done.
-fn ignored(config: &Config, host_config: &HostConfig) -> Vec<String> {
+fn ignored(config: &Config) -> Vec<String> {
     let test = config.healthcheck.as_ref().and_then(|health| health.test.first());
     let has_check = test.is_some_and(|kind| kind != "NONE");
-    let has_links = host_config.links.as_ref().is_some_and(|links| !links.is_empty());
-    [
-        (has_check, "Health checks are not supported; this container's health check is ignored."),
-        (has_links, "Links are not supported; this container's links are ignored."),
-    ]
-    .into_iter()
-    .filter(|(is_asked, _)| *is_asked)
-    .map(|(_, warning)| warning.to_owned())
-    .collect()
+    [(has_check, "Health checks are not supported; this container's health check is ignored.")]
+        .into_iter()
+        .filter(|(is_asked, _)| *is_asked)
+        .map(|(_, warning)| warning.to_owned())
+        .collect()
 }
 
 fn check_platform(
@@ -433,12 +431,9 @@ mod tests {
         let check = |test: &[&str]| {
             let test = test.iter().map(|word| (*word).to_owned()).collect();
             let healthcheck = Some(HealthConfig { test, ..HealthConfig::default() });
-            ignored(&Config { healthcheck, ..Config::default() }, &HostConfig::default()).len()
+            ignored(&Config { healthcheck, ..Config::default() }).len()
         };
         assert_eq!((check(&["CMD", "true"]), check(&["NONE"]), check(&[])), (1, 0, 0));
-        let links = Some(vec!["a:b".to_owned()]);
-        let host_config = HostConfig { links, ..HostConfig::default() };
-        assert_eq!(ignored(&Config::default(), &host_config).len(), 1);
-        assert!(ignored(&Config::default(), &HostConfig::default()).is_empty());
+        assert!(ignored(&Config::default()).is_empty());
     }
 }

@@ -11,6 +11,7 @@ use davit_types::Result;
 use super::record::Snapshot;
 use super::{Container, blocking, mounts};
 use crate::engine::Inner;
+use crate::network::links;
 use crate::{Engine, time};
 
 impl Engine {
@@ -22,6 +23,9 @@ impl Engine {
         let container = self.inner().containers.find(name)?;
         let snapshot = container.snapshot();
         let mut response = response(&container, &snapshot);
+        if let Some(links) = links::shown(self.inner(), &snapshot) {
+            response.host_config.links = (!links.is_empty()).then_some(links);
+        }
         if size {
             let (rw, root) = sizes(self.inner(), &container).await;
             response.size_rw = Some(rw);

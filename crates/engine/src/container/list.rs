@@ -47,9 +47,11 @@ impl Engine {
         if options.limit > 0 {
             found.truncate(options.limit);
         }
+        let mut linked = network::links::names(self.inner());
         let mut list = Vec::with_capacity(found.len());
         for (container, snapshot) in found {
             let mut line = summary(self.inner(), &snapshot);
+            line.names.extend(linked.remove(container.id.as_str()).unwrap_or_default());
             if options.size {
                 let (rw, root) = inspect::sizes(self.inner(), &container).await;
                 line.size_rw = Some(rw);

@@ -75,6 +75,9 @@ pub(crate) struct Record {
     pub(crate) resolv_conf_path: String,
     #[serde(default)]
     pub(crate) local_log_cache_meta: LogCacheRecord,
+    /// Ours: the ids of the containers it links to on the default bridge, by alias.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<String, String>,
     /// Ours: it was disconnected from its last network, and starts without any.
     #[serde(default)]
     pub(crate) networks_left: bool,

@@ -88,7 +88,9 @@ fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     make_bind_sources(&snapshot)?;
     let join = network::join(inner, &snapshot)?;
     network::connect(&mut snapshot, &join)?;
-    let mut extra = network::write_files(inner, container, &mut snapshot, &join)?;
+    let children = network::links::ready(inner, &snapshot)?;
+    let files = (&join, children.as_slice());
+    let mut extra = network::write_files(inner, container, &mut snapshot, files)?;
     let mut mounts = mounts::runtime_mounts(&snapshot.record.mount_points, &snapshot.host_config)?;
     mounts.append(&mut extra);
     set_log_path(container, &mut snapshot)?;
@@ -97,6 +99,7 @@ fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     container.change(|present| note(present, &snapshot));
     container.save(Durability::Relaxed)?;
     inner.resolver.update(inner, &snapshot);
+    network::links::tell_parents(inner, &snapshot);
     let (monitor, events) = inner.shim.launch(Role::Create, &container.bundle)?;
     Ok(Prepared { join, monitor, events })
 }
@@ -190,6 +193,7 @@ fn write_bundle(
         init: init.as_deref(),
         root: &layer.merged,
         hostname: &snapshot.record.config.hostname,
+        link_env: network::links::environment(inner, snapshot),
         mounts,
         network: join.namespace.clone(),
         pid: shared_namespace(inner, &snapshot.host_config.pid_mode, "pid")?,

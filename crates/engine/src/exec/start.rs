@@ -133,11 +133,13 @@ fn launch(
         .create(&directory)
         .context(|| format!("create {}", directory.display()))?;
     let snapshot = container.snapshot();
+    let link_env = crate::network::links::environment(inner, &snapshot);
     let process = spec::exec_process(&ExecInput {
         config: &snapshot.record.config,
         host_config: &snapshot.host_config,
         args: exec.request.cmd.as_deref().unwrap_or_default(),
         env: exec.request.env.as_deref().unwrap_or_default(),
+        link_env: &link_env,
         hostname: &snapshot.record.config.hostname,
         working_dir: &exec.request.working_dir,
         tty: exec.request.tty,

@@ -10,6 +10,7 @@ use davit_network::files::{
 use davit_types::{Context, Error, Result};
 
 use super::Join;
+use super::links::{self, Child};
 use super::resolver::uses_resolver;
 use crate::container::{Container, Snapshot};
 use crate::engine::Inner;
@@ -22,7 +23,7 @@ pub(crate) fn write_files(
     inner: &Inner,
     container: &Container,
     snapshot: &mut Snapshot,
-    join: &Join,
+    (join, children): (&Join, &[Child]),
 ) -> Result<Vec<Mount>> {
     if let Some(donor) = &join.donor {
         let donor = donor.snapshot();
@@ -36,7 +37,7 @@ pub(crate) fn write_files(
     let path = |name: &str| container.directory.join(name);
     let is_host = join.namespace == Namespace::Host;
     write(&path("hostname"), &format!("{}\n", snapshot.record.config.hostname))?;
-    write(&path("hosts"), &hosts_text(inner, snapshot, join)?)?;
+    write(&path("hosts"), &hosts_text(inner, snapshot, (join, children))?)?;
     write(
         &path("resolv.conf"),
         &resolv_conf_text(inner, snapshot, (is_host, uses_resolver(snapshot)))?,
@@ -72,12 +73,17 @@ fn mounts(snapshot: &Snapshot) -> Vec<Mount> {
     .collect()
 }
 
-fn hosts_text(inner: &Inner, snapshot: &Snapshot, join: &Join) -> Result<String> {
+fn hosts_text(
+    inner: &Inner,
+    snapshot: &Snapshot,
+    (join, children): (&Join, &[Child]),
+) -> Result<String> {
     let given = snapshot.host_config.extra_hosts.as_deref().unwrap_or_default();
     if join.namespace == Namespace::Host && given.is_empty() {
         return std::fs::read_to_string("/etc/hosts").context(|| "read /etc/hosts");
     }
-    let extra = extra_hosts(inner, given)?;
+    let mut extra = extra_hosts(inner, given)?;
+    extra.extend(links::hosts(children));
     let names = host_names(snapshot);
     let endpoints = join.sandbox.iter().flat_map(|sandbox| &sandbox.endpoints);
     let addresses = endpoints.flat_map(Endpoint::addresses);

@@ -3,6 +3,8 @@
 mod connect;
 mod endpoint;
 mod files;
+mod link_env;
+pub(crate) mod links;
 mod manage;
 mod ports;
 mod resolver;

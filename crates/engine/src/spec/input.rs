@@ -24,6 +24,8 @@ pub struct SpecInput<'a> {
     pub root: &'a Path,
     /// Host name, also in the environment.
     pub hostname: &'a str,
+    /// Variables about linked containers, which the configured ones replace.
+    pub link_env: Vec<String>,
     /// Volumes, binds, tmpfs and the three files of `/etc`, in the order they are mounted.
     pub mounts: Vec<Mount>,
     /// Network namespace: the sandbox' pin, `/proc/<pid>/ns/net` of another container, or the host's.

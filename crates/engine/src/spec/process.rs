@@ -18,7 +18,7 @@ pub(super) fn container_process(input: &SpecInput<'_>, capabilities: &[String]) 
         "terminal": input.config.tty,
         "user": { "uid": 0, "gid": 0, "additionalGids": [0] },
         "args": arguments(input),
-        "env": environment(input.config, input.hostname),
+        "env": environment(input.config, input.hostname, &input.link_env),
         "cwd": working_directory(&input.config.working_dir),
         "capabilities": capability_sets(capabilities),
         "oomScoreAdj": host_config.oom_score_adj,
@@ -51,6 +51,8 @@ pub struct ExecInput<'a> {
     pub args: &'a [String],
     /// `KEY=value` over the container's environment.
     pub env: &'a [String],
+    /// Variables about linked containers, which the configured ones replace.
+    pub link_env: &'a [String],
     /// Host name of the container.
     pub hostname: &'a str,
     /// Working directory; empty: the container's.
@@ -77,7 +79,7 @@ pub fn exec_process(input: &ExecInput<'_>) -> Result<Value> {
     };
     let mut config = input.config.clone();
     config.tty = input.tty;
-    let mut env = environment(&config, input.hostname);
+    let mut env = environment(&config, input.hostname, input.link_env);
     merge(&mut env, input.env);
     let directory =
         if input.working_dir.is_empty() { &input.config.working_dir } else { input.working_dir };
@@ -110,11 +112,12 @@ fn capability_sets(names: &[String]) -> Value {
 }
 
 /// PATH, HOSTNAME and TERM, replaced and followed by the configured variables.
-fn environment(config: &Config, hostname: &str) -> Vec<String> {
+fn environment(config: &Config, hostname: &str, link_env: &[String]) -> Vec<String> {
     let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}")];
     if config.tty {
         env.push("TERM=xterm".to_owned());
     }
+    merge(&mut env, link_env);
     merge(&mut env, config.env.as_deref().unwrap_or_default());
     env
 }

@@ -26,6 +26,7 @@ fn spec_of(config: &Config, host_config: &HostConfig) -> Result<Value> {
         init: host_config.init.and_then(|init| init.then_some(Path::new("/host/init"))),
         root: Path::new("/merged"),
         hostname: "010101010101",
+        link_env: Vec::new(),
         mounts: Vec::new(),
         network: Namespace::Path("/run/netns/x".into()),
         pid: Namespace::Private,
