@@ -17,6 +17,7 @@ pub mod schedule;
 pub mod sealed;
 pub mod seccomp;
 pub mod signal;
+pub mod signal_names;
 pub mod spawn;
 pub mod startsync;
 pub mod timerfd;
