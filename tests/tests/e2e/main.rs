@@ -10,6 +10,7 @@ mod cycles;
 mod docker_cli;
 mod errors;
 mod images;
+mod kills;
 mod lifecycle;
 mod limits;
 mod links;
