@@ -38,7 +38,7 @@ impl Networks {
     /// Gives a sandbox a new endpoint, noted in it at once.
     pub(crate) fn allocate(&self, held: &mut Held, spec: &EndpointSpec) -> Result<Attachment> {
         let net = self.find(&spec.network)?;
-        net.bridge()?;
+        net.check_joinable()?;
         let mac = choose_mac(spec)?;
         let interface = choose_interface(held, &net, spec)?;
         let [a, b, c, d] = random::<4>()?;
@@ -61,7 +61,10 @@ impl Networks {
                 IpAddr::V4(_) => None,
             }),
             mac: link::format_mac(mac),
-            host_interface: format!("veth{}", &name[..7]),
+            host_interface: match net.parent {
+                Some(_) => String::new(),
+                None => format!("veth{}", &name[..7]),
+            },
             priority: spec.priority,
         };
         held.sandbox.endpoints.push(endpoint.clone());
@@ -71,7 +74,7 @@ impl Networks {
 }
 
 impl Attachment {
-    /// Makes the veth pair. The calling thread is inside the sandbox's namespace.
+    /// Makes the container's interface. The calling thread is inside the sandbox's namespace.
     pub(crate) fn attach(
         &self,
         (host, inside): (&Connection, &Connection),
@@ -80,25 +83,19 @@ impl Attachment {
     ) -> Result<()> {
         let endpoint = &self.endpoint;
         let interface = endpoint.interface.as_str();
-        let bridge = self.net.bridge()?;
-        let addresses: Vec<IpAddr> = endpoint.addresses().collect();
-        let veth = Veth {
-            host: &endpoint.host_interface,
-            inside: interface,
-            bridge: bridge.index,
-            mtu: bridge.mtu,
-            mac: self.mac,
-            addresses: &addresses,
-            port: self.bridge_port(has_ports),
-        };
-        link::create_veth(host, namespace.as_fd(), &veth)
-            .context(|| format!("create veth pair {}", veth.host))?;
+        match &self.net.parent {
+            Some(parent) => parent.attach(host, namespace, (interface, self.mac))?,
+            None => self.create_veth(host, namespace, has_ports)?,
+        }
         set_ipv6(interface, endpoint.ipv6.is_some())?;
         let nets = endpoint.nets();
         link::configure_container(inside, interface, &nets)
             .context(|| format!("configure {interface} with {nets:?}"))?;
-        link::await_veth((host, veth.host), (inside, interface))
-            .context(|| format!("look at veth pair {}", veth.host))?;
+        let name = endpoint.host_interface.as_str();
+        if !name.is_empty() {
+            link::await_veth((host, name), (inside, interface))
+                .context(|| format!("look at veth pair {name}"))?;
+        }
         if endpoint.ipv4.is_some() {
             announce(inside, interface, self.mac)?;
         }
@@ -107,6 +104,23 @@ impl Attachment {
             .iter()
             .map(|(name, value)| (name.replace("IFNAME", interface), value.clone()));
         write_sysctls(&named.collect::<Vec<_>>())
+    }
+
+    fn create_veth(&self, host: &Connection, namespace: &File, has_ports: bool) -> Result<()> {
+        let endpoint = &self.endpoint;
+        let bridge = self.net.bridge()?;
+        let addresses: Vec<IpAddr> = endpoint.addresses().collect();
+        let veth = Veth {
+            host: &endpoint.host_interface,
+            inside: &endpoint.interface,
+            bridge: bridge.index,
+            mtu: bridge.mtu,
+            mac: self.mac,
+            addresses: &addresses,
+            port: self.bridge_port(has_ports),
+        };
+        link::create_veth(host, namespace.as_fd(), &veth)
+            .context(|| format!("create veth pair {}", veth.host))
     }
 
     /// What the port needs depends on whether the bridge's packets pass the firewall

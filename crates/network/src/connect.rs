@@ -74,6 +74,18 @@ impl Networks {
         Ok(held.sandbox.clone())
     }
 
+    /// A container is called otherwise now: messages are to say so.
+    pub fn rename(&self, container_id: &str, name: &str) {
+        let Ok(held) = self.held(container_id) else { return };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        name.clone_into(&mut held.name);
+        for endpoint in &held.sandbox.endpoints {
+            if let Ok(net) = self.find(&endpoint.network_id) {
+                net.rename(&endpoint.endpoint_id, name);
+            }
+        }
+    }
+
     fn held(&self, container_id: &str) -> Result<Arc<Mutex<Held>>> {
         let found = self.sandboxes().get(container_id).cloned();
         found.ok_or_else(|| no_sandbox(container_id))
@@ -116,7 +128,7 @@ impl Networks {
                 self.janitor.forget_flows_of(ip, &held.sandbox.ports);
             }
         }
-        if now.is_none() {
+        if self.reach(&held.sandbox)?.is_none() {
             self.ports.release(std::mem::take(&mut held.reservations));
             held.sandbox.ports.clear();
         } else if !had_ports {

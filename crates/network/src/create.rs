@@ -78,9 +78,12 @@ impl Networks {
     }
 
     /// Where ports can be published; absent: nowhere.
-    fn reach(&self, sandbox: &Sandbox) -> Result<Option<Reach>> {
+    pub(crate) fn reach(&self, sandbox: &Sandbox) -> Result<Option<Reach>> {
         let Some(gateway) = sandbox.gateway() else { return Ok(None) };
         let net = self.find(&gateway.network_id)?;
+        if net.parent.is_some() {
+            return Ok(None);
+        }
         let binding = net.options.host_binding.map(IpAddr::V4);
         Ok(Some(Reach {
             default_ip: binding.unwrap_or(self.config.default_host_ip),

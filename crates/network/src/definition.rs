@@ -17,7 +17,7 @@ pub struct Definition {
     pub id: String,
     /// Unique among the networks of a daemon.
     pub name: String,
-    /// `bridge`, `host`, `null`.
+    /// `bridge`, `macvlan`, `ipvlan`, `host`, `null`.
     pub driver: String,
     /// When it was made.
     pub created: SystemTime,
@@ -37,6 +37,15 @@ pub struct Definition {
     pub ipam_options: Option<BTreeMap<String, String>>,
     /// At most one of each family.
     pub subnets: Vec<Subnet>,
+    /// It is no network, only what others are made from.
+    #[serde(default)]
+    pub config_only: bool,
+    /// The name of the one it was made from; empty: none.
+    #[serde(default)]
+    pub config_from: String,
+    /// The parent interface was made for it, and goes with it.
+    #[serde(default)]
+    pub owns_parent: bool,
 }
 
 /// The addresses of one family.
@@ -77,6 +86,10 @@ pub struct NetworkRequest {
     pub ipam_options: Option<BTreeMap<String, String>>,
     /// Subnets, as texts.
     pub subnets: Vec<SubnetRequest>,
+    /// Only what other networks are to be made from.
+    pub config_only: bool,
+    /// What it is to be made from; empty: what stands here.
+    pub config_from: String,
 }
 
 /// A subnet asked for; what is empty is chosen.
@@ -94,11 +107,11 @@ pub struct SubnetRequest {
 
 /// A subnet's texts understood; only one with a prefix and no address is to be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wish {
-    subnet: IpNet,
-    range: Option<IpNet>,
-    gateway: Option<IpAddr>,
-    auxiliary: BTreeMap<String, IpAddr>,
+pub(crate) struct Wish {
+    pub(crate) subnet: IpNet,
+    pub(crate) range: Option<IpNet>,
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) auxiliary: BTreeMap<String, IpAddr>,
 }
 
 impl NetworkRequest {
@@ -124,10 +137,9 @@ impl NetworkRequest {
                 continue;
             }
             if more > 0 {
-                return Err(Error::new(
-                    Kind::Forbidden,
-                    "bridge driver doesn't support multiple subnets",
-                ));
+                let driver = if self.driver.is_empty() { "bridge" } else { &self.driver };
+                let message = format!("{driver} driver doesn't support multiple subnets");
+                return Err(Error::new(Kind::Forbidden, message));
             }
             let of_family: Vec<AddressPool> =
                 pools.iter().filter(|pool| is_family(&pool.base)).copied().collect();
@@ -137,7 +149,7 @@ impl NetworkRequest {
     }
 
     /// Understands all subnets; what is wrong with them is told at once, as Docker does.
-    fn check(&self) -> Result<Vec<Wish>> {
+    pub(crate) fn check(&self) -> Result<Vec<Wish>> {
         let mut faults = Vec::new();
         let mut wishes = Vec::new();
         for request in self.subnets.iter().filter(|request| **request != SubnetRequest::default()) {
@@ -300,6 +312,8 @@ mod tests {
                     auxiliary: BTreeMap::new(),
                 })
                 .collect(),
+            config_only: false,
+            config_from: String::new(),
         }
     }
 

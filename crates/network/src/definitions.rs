@@ -126,6 +126,9 @@ mod tests {
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
             ipam_options: None,
+            config_only: false,
+            config_from: String::new(),
+            owns_parent: false,
             subnets: Vec::new(),
         };
         Stored { definition, removing: false }

@@ -8,6 +8,7 @@
 mod attach;
 mod bridge;
 mod config;
+mod configuration;
 mod connect;
 mod conntrack;
 mod create;
@@ -24,12 +25,14 @@ mod netlink;
 mod netns;
 mod networks;
 mod options;
+mod parent;
 mod ports;
 mod recover;
 mod remove;
 mod resolver;
 mod sandbox;
 mod store;
+mod sublink;
 mod watch;
 
 pub use config::Config;

@@ -364,7 +364,8 @@ fn route_result(failed: Vec<(u32, io::Error)>) -> io::Result<()> {
     failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
 
-fn up(index: u32) -> LinkMessage {
+/// The request that takes an interface up.
+pub(crate) fn up(index: u32) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.header.flags = LinkFlags::Up;

@@ -13,6 +13,7 @@ use crate::definition::{Definition, Subnet};
 use crate::firewall::table::{BridgeRules, Family, Source};
 use crate::ipam::{Pool, Refusal};
 use crate::options::{BridgeOptions, GatewayMode};
+use crate::parent::Parent;
 use crate::sandbox::EndpointSpec;
 
 /// A network and what it has given.
@@ -20,8 +21,10 @@ use crate::sandbox::EndpointSpec;
 pub(crate) struct Net {
     pub(crate) definition: Definition,
     pub(crate) options: BridgeOptions,
-    /// Absent: `host` and `none`.
+    /// Absent: `host` and `none`, and networks on a parent.
     pub(crate) bridge: Option<Bridge>,
+    /// What macvlan and ipvlan networks have instead.
+    pub(crate) parent: Option<Parent>,
     /// The one that is there without being made.
     pub(crate) is_default: bool,
     state: Mutex<State>,
@@ -63,7 +66,25 @@ impl Net {
         };
         let pools = definition.subnets.iter().map(pool).collect();
         let state = State { pools, endpoints: BTreeMap::new(), removed: false };
-        Self { definition, options, bridge, is_default, state: Mutex::new(state) }
+        let state = Mutex::new(state);
+        Self { definition, options, bridge, parent: None, is_default, state }
+    }
+
+    /// A network on an interface of the host's.
+    pub(crate) fn on_parent(definition: Definition, parent: Parent) -> Self {
+        let net = Self::new(definition, BridgeOptions::default(), None, false);
+        Self { parent: Some(parent), ..net }
+    }
+
+    /// Whether containers can be connected to it.
+    ///
+    /// # Errors
+    /// It is only a configuration, or one of the networks that nothing is made for.
+    pub(crate) fn check_joinable(&self) -> Result<()> {
+        if self.definition.config_only {
+            return Err(config_only());
+        }
+        if self.parent.is_some() { Ok(()) } else { self.bridge().map(drop) }
     }
 
     /// The interface that containers are connected to.
@@ -76,7 +97,9 @@ impl Net {
 
     /// The containers' next hop; an internal network has none.
     pub(crate) fn gateway(&self, family: Family) -> Option<IpAddr> {
-        let subnet = self.subnet(family).filter(|_| !self.definition.internal)?;
+        let is_alone = self.parent.as_ref().is_some_and(|parent| parent.is_dummy);
+        let leads_out = !self.definition.internal && !is_alone;
+        let subnet = self.subnet(family).filter(|_| leads_out)?;
         subnet.auxiliary.get(next_hop_name(family)).copied().or(subnet.gateway)
     }
 
@@ -139,6 +162,13 @@ impl Net {
             }
         }
         Ok(())
+    }
+
+    /// The container of an endpoint is called otherwise now.
+    pub(crate) fn rename(&self, endpoint_id: &str, container: &str) {
+        if let Some(name) = self.lock().endpoints.get_mut(endpoint_id) {
+            container.clone_into(name);
+        }
     }
 
     /// Takes back what an endpoint was given.
@@ -229,6 +259,11 @@ impl Net {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The refusal of containers by a network that is only a configuration.
+pub(crate) fn config_only() -> Error {
+    Error::new(Kind::Forbidden, "cannot create endpoint on configuration-only network")
 }
 
 impl State {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::bridge::{self, Bridge, Wanted};
 use crate::config::Config;
+use crate::configuration::{check_unused, configured, template};
 use crate::default_bridge::default_bridge;
 use crate::definition::{Definition, NetworkRequest};
 use crate::definitions::{self, Stored};
@@ -23,6 +24,7 @@ use crate::link;
 use crate::net::Net;
 use crate::netlink::{Connection, NETLINK_ROUTE};
 use crate::options::{BridgeOptions, GatewayMode};
+use crate::parent::{self, Parent};
 use crate::ports::{Ports, Reservation};
 use crate::sandbox::Sandbox;
 use crate::store::{Record, Records, random_id};
@@ -148,6 +150,7 @@ impl Networks {
     pub fn create(&self, request: &NetworkRequest) -> Result<NetworkInfo> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         check_name(&request.name)?;
+        let request = &configured(request, &self.read())?;
         self.check_new(request)?;
         let options = BridgeOptions::read(&request.options, request.internal)?;
         let route = Connection::open(NETLINK_ROUTE).context(|| "open a netlink socket")?;
@@ -164,7 +167,7 @@ impl Networks {
             Err(error) => {
                 let id = definition.id.as_str();
                 self.write().remove(id);
-                let undone = bridge::delete(&route, &interface_name(&definition, &options))
+                let undone = delete_interface(&route, &definition, &options)
                     .and_then(|()| definitions::delete(state_dir, id));
                 if let Err(failure) = undone {
                     tracing::warn!(id, "undo a network: {failure:#}");
@@ -187,6 +190,7 @@ impl Networks {
             let message = format!("{name} is a pre-defined network and cannot be removed");
             return Err(Error::new(Kind::Forbidden, message));
         }
+        check_unused(&net, &self.read())?;
         net.close()?;
         let removed = self.take_away(&net);
         if removed.is_err() {
@@ -203,6 +207,9 @@ impl Networks {
         if let Some(bridge) = &net.bridge {
             bridge::delete(&route, &bridge.name)?;
         }
+        if net.parent.is_some() && self.is_last_on_parent(net) {
+            delete_interface(&route, definition, &net.options)?;
+        }
         self.write().remove(&definition.id);
         self.firewall.set_networks(rules(&self.read()))?;
         definitions::delete(state_dir, &definition.id)
@@ -218,13 +225,14 @@ impl Networks {
             return Err(Error::conflict(format!("network with name {name} already exists")));
         }
         match request.driver.as_str() {
-            "" | "bridge" => {}
+            _ if request.config_only => {}
+            "" | "bridge" | "macvlan" | "ipvlan" => {}
             driver @ ("host" | "null") => {
                 let message = format!("only one instance of {driver:?} network is allowed");
                 return Err(Error::new(Kind::Forbidden, message));
             }
-            driver @ ("macvlan" | "ipvlan" | "overlay") => {
-                let message = format!("network driver {driver} is not supported");
+            "overlay" => {
+                let message = "network driver overlay is not supported";
                 return Err(Error::new(Kind::NotImplemented, message));
             }
             driver => return Err(Error::not_found(format!("plugin {driver:?} not found"))),
@@ -245,15 +253,24 @@ impl Networks {
         let networks = self.read();
         let own: Vec<IpNet> = networks
             .values()
+            .filter(|net| !net.definition.config_only)
             .flat_map(|net| net.definition.subnets.iter().map(|subnet| subnet.subnet))
             .collect();
         let bridges: Vec<u32> =
             networks.values().filter_map(|net| Some(net.bridge.as_ref()?.index)).collect();
         let routed = link::routed_subnets(route, &bridges).context(|| "list routes")?;
-        Ok(Definition {
+        let subnets = match request.config_only {
+            true => request.check()?.into_iter().map(template).collect(),
+            false => request.decide_subnets(&self.pools, &own, &routed)?,
+        };
+        let mut definition = Definition {
             id: random_id()?,
             name: request.name.clone(),
-            driver: "bridge".to_owned(),
+            driver: match request.driver.as_str() {
+                _ if request.config_only => "null".to_owned(),
+                "" => "bridge".to_owned(),
+                driver => driver.to_owned(),
+            },
             created: SystemTime::now(),
             ipv4: request.ipv4,
             ipv6: request.ipv6,
@@ -262,8 +279,28 @@ impl Networks {
             options: request.options.clone(),
             labels: request.labels.clone(),
             ipam_options: request.ipam_options.clone(),
-            subnets: request.decide_subnets(&self.pools, &own, &routed)?,
-        })
+            subnets,
+            config_only: request.config_only,
+            config_from: request.config_from.clone(),
+            owns_parent: false,
+        };
+        if parent::DRIVERS.contains(&definition.driver.as_str()) {
+            let parent = Parent::read(&definition)?;
+            for net in networks.values() {
+                let other = net.parent.as_ref().map(|other| (other, &net.definition.id));
+                other.map_or(Ok(()), |(other, id)| parent.check_shared(other, id))?;
+            }
+            definition.owns_parent = parent.is_dummy || !parent.is_there(route)?;
+        }
+        Ok(definition)
+    }
+
+    /// Whether no other network has the parent of this one.
+    fn is_last_on_parent(&self, net: &Net) -> bool {
+        let interface = |net: &Net| net.parent.as_ref().map(|parent| parent.interface.clone());
+        let others = self.read();
+        let mut others = others.values().filter(|other| other.definition.id != net.definition.id);
+        !others.any(|other| interface(other) == interface(net))
     }
 
     fn check_interface(&self, name: &str) -> Result<()> {
@@ -337,7 +374,7 @@ fn finish_removals(config: &Config, route: &Connection) -> Result<Vec<Definition
         }
         let options =
             BridgeOptions::read(&definition.options, definition.internal).unwrap_or_default();
-        bridge::delete(route, &interface_name(&definition, &options))?;
+        delete_interface(route, &definition, &options)?;
         definitions::delete(&config.state_dir, &definition.id)?;
     }
     Ok(kept)
@@ -357,6 +394,14 @@ fn make(
     definition: Definition,
     options: BridgeOptions,
 ) -> Result<Net> {
+    if definition.config_only {
+        return Ok(Net::new(definition, options, None, false));
+    }
+    if parent::DRIVERS.contains(&definition.driver.as_str()) {
+        let parent = Parent::read(&definition)?;
+        parent.ensure(route)?;
+        return Ok(Net::on_parent(definition, parent));
+    }
     let host_has = |family: Family| {
         let inhibited = family == Family::V4 && options.inhibit_ipv4;
         options.modes[family.index()] != GatewayMode::Isolated && !inhibited
@@ -385,6 +430,23 @@ pub(crate) fn mtu(config: &Config, route: &Connection, asked: Option<u16>) -> Re
     Ok(egress.unwrap_or(USUAL_MTU))
 }
 
+/// Deletes the interface that was made for a network.
+fn delete_interface(
+    route: &Connection,
+    definition: &Definition,
+    options: &BridgeOptions,
+) -> Result<()> {
+    if definition.config_only {
+        return Ok(());
+    }
+    if parent::DRIVERS.contains(&definition.driver.as_str()) {
+        let name = Parent::read(definition)?.interface;
+        let delete = || link::delete_link(route, &name).context(|| format!("delete {name}"));
+        return if definition.owns_parent { delete() } else { Ok(()) };
+    }
+    bridge::delete(route, &interface_name(definition, options))
+}
+
 fn interface_name(definition: &Definition, options: &BridgeOptions) -> String {
     let by_id = || format!("br-{}", &definition.id[..SHORT_LENGTH]);
     options.interface.clone().unwrap_or_else(by_id)
@@ -405,6 +467,9 @@ pub(crate) fn plain(name: &str, driver: &str, record: &Record) -> Net {
         labels: BTreeMap::new(),
         ipam_options: None,
         subnets: Vec::new(),
+        config_only: false,
+        config_from: String::new(),
+        owns_parent: false,
     };
     Net::new(definition, BridgeOptions::default(), None::<Bridge>, false)
 }

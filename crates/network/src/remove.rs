@@ -35,7 +35,10 @@ impl Networks {
         errors.extend(netns::unpin(&held.sandbox.key).err());
         for endpoint in held.sandbox.endpoints.drain(..) {
             let given = endpoint.given();
-            self.janitor.delete_link(endpoint.host_interface);
+            // What is on a parent goes with the namespace.
+            if !endpoint.host_interface.is_empty() {
+                self.janitor.delete_link(endpoint.host_interface);
+            }
             if let Ok(net) = self.find(&endpoint.network_id) {
                 net.take_back(&endpoint.endpoint_id, given);
             }

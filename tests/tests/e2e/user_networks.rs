@@ -276,3 +276,56 @@ fn fetches(setup: &Setup, from: &str, name: &str) -> Result<bool> {
     let url = format!("http://{name}/");
     Ok(setup.davit(&format!("exec {from} timeout 20 wget -q -O - {url}"))?.code == 0)
 }
+
+#[test]
+fn networks_are_made_from_configurations() -> Result<()> {
+    plan("networks_are_made_from_configurations", &[BUSYBOX]).run(|setup| {
+        for cli in BOTH {
+            let run = |line: &str| -> Result<davit_testkit::Finished> {
+                setup.run(cli, &line.split_whitespace().collect::<Vec<&str>>())
+            };
+            run("network create --config-only --subnet 10.97.0.0/24 --gateway 10.97.0.9 --label a=b -o com.docker.network.driver.mtu=1400 conf")?.ok()?;
+            let conf = inspected(setup, "conf")?;
+            ensure!(conf["ConfigOnly"] == true && conf["Driver"] == "null", "{conf}");
+            run("network create --config-from conf n1")?.ok()?;
+            let made = inspected(setup, "n1")?;
+            ensure!(made["ConfigFrom"]["Network"] == "conf" && made["ConfigOnly"] == false);
+            ensure!(made["IPAM"]["Config"][0]["Gateway"] == "10.97.0.9", "{made}");
+            let link = run("run --rm --network n1 busybox ip link show eth0")?.ok()?;
+            ensure!(link.contains("mtu 1400"), "{link}");
+            for (line, text) in [
+                ("network rm conf", "configuration network \"conf\" is in use"),
+                ("network create --config-from nosuch n2", "network \"nosuch\" does not exist"),
+                ("network create --config-from n1 n2", "n1 is not a configuration network"),
+                (
+                    "network create --config-from conf --subnet 10.96.0.0/24 n2",
+                    "user specified configurations are not supported if the network depends on a \
+                     configuration network",
+                ),
+                (
+                    "run --rm --network conf busybox true",
+                    "cannot create endpoint on configuration-only network",
+                ),
+            ] {
+                let refused = run(line)?;
+                ensure!(refused.code != 0 && refused.stderr.contains(text), "{}", refused.stderr);
+            }
+            ensure!(run("network prune -f")?.ok()? == "Deleted Networks:\nn1");
+            run("network rm conf")?.ok()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn refusals_name_a_container_as_it_is_called_now() -> Result<()> {
+    plan("refusals_name_a_container_as_it_is_called_now", &[BUSYBOX]).run(|setup| {
+        setup.ok("network create n1")?;
+        setup.ok("run -d --name before --network n1 busybox sleep 1000")?;
+        setup.ok("rename before after")?;
+        let used = setup.davit("network rm n1")?;
+        let text = "network n1 has active endpoints (name:\"after\" id:";
+        ensure!(used.code != 0 && used.stderr.contains(text), "{}", used.stderr);
+        Ok(())
+    })
+}

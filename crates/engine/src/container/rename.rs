@@ -42,6 +42,7 @@ impl Engine {
             inner.containers.release(old_name.trim_start_matches('/'));
             let (shared, known) = (Arc::clone(&inner), Arc::clone(&container));
             blocking(move || {
+                shared.networks.rename(known.id.as_str(), known.snapshot().name());
                 shared.resolver.update(&shared, &known.snapshot());
                 Ok(())
             })

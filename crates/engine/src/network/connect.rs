@@ -10,7 +10,9 @@ use davit_api::network::{NetworkConnectRequest, NetworkDisconnectRequest};
 use davit_network::{Endpoint, NetworkInfo, Sandbox};
 use davit_types::{Error, Kind, Result};
 
-use super::endpoint::{endpoint_spec, forget_endpoint, note_endpoint, note_names, note_sandbox};
+use super::endpoint::{
+    endpoint_spec, forget_endpoint, note_endpoint, note_names, note_sandbox, usable,
+};
 use super::files::{edit_hosts, update_resolv_conf};
 use super::ports;
 use crate::container::{Container, EndpointRecord, Snapshot, blocking, detached, publish_network};
@@ -25,7 +27,7 @@ impl Engine {
     /// Either is unknown, it is connected already (403), or can't be.
     pub async fn connect_network(&self, network: &str, body: NetworkConnectRequest) -> Result<()> {
         let inner = Arc::clone(self.inner());
-        let info = inner.networks.get(network)?;
+        let info = usable(inner.networks.get(network)?)?;
         let container = inner.containers.find(&body.container)?;
         let record = EndpointRecord::wanted(body.endpoint_config.unwrap_or_default());
         detached(async move {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use davit_api::container::EndpointSettings;
 use davit_network::{Endpoint, EndpointSpec, NetworkInfo, Sandbox, SandboxSpec};
-use davit_types::{Context, Error, Result};
+use davit_types::{Context, Error, Kind, Result};
 
 use super::ports;
 use crate::container::{Container, EndpointRecord, Snapshot};
@@ -85,15 +85,26 @@ fn wanted_networks(inner: &Inner, snapshot: &Snapshot) -> Result<Vec<Joined>> {
     let records = &snapshot.record.network_settings.networks;
     let mut joined = Vec::new();
     for key in records.keys() {
-        joined.push(Joined { key: key.clone(), info: inner.networks.get(key)? });
+        joined.push(Joined { key: key.clone(), info: usable(inner.networks.get(key)?)? });
     }
     if joined.is_empty() && records.is_empty() && !snapshot.record.networks_left {
-        joined.push(Joined { key: mode.to_owned(), info: inner.networks.get(mode)? });
+        joined.push(Joined { key: mode.to_owned(), info: usable(inner.networks.get(mode)?)? });
     }
     let first =
         |joined: &Joined| joined.key == mode || joined.info.name == mode || joined.info.id == mode;
     joined.sort_by_key(|joined| !first(joined));
     Ok(joined)
+}
+
+/// A network that is only a configuration has no containers.
+pub(crate) fn usable(info: NetworkInfo) -> Result<NetworkInfo> {
+    if info.definition.config_only {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "cannot create endpoint on configuration-only network",
+        ));
+    }
+    Ok(info)
 }
 
 /// What a container's record wants of an endpoint.

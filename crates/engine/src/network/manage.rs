@@ -63,7 +63,8 @@ impl Engine {
         let mut deleted = Vec::new();
         for info in self.inner().networks.list() {
             let is_old = until.is_none_or(|until| created(&info) < until);
-            if info.is_predefined || !is_old || !filters.match_labels(&info.definition.labels) {
+            let stays = info.is_predefined || info.definition.config_only || !is_old;
+            if stays || !filters.match_labels(&info.definition.labels) {
                 continue;
             }
             // In use, or used meanwhile: then it stays.
@@ -94,10 +95,7 @@ fn publish(inner: &Inner, info: &NetworkInfo, action: &str) {
 
 /// What is Docker's and not done is said, not ignored.
 fn refuse(body: &NetworkCreateRequest) -> Result<()> {
-    let from = body.config_from.as_ref().is_some_and(|from| !from.network.is_empty());
     let faults = [
-        (body.config_only, "configuration-only networks"),
-        (from, "networks made from another's configuration"),
         (body.ingress, "ingress networks"),
         (!matches!(body.scope.as_str(), "" | "local"), "networks of another scope than local"),
     ];
@@ -129,5 +127,7 @@ fn request(body: NetworkCreateRequest) -> NetworkRequest {
         labels: body.labels.unwrap_or_default(),
         ipam_options: options,
         subnets: subnets.collect(),
+        config_only: body.config_only,
+        config_from: body.config_from.map(|from| from.network).unwrap_or_default(),
     }
 }

@@ -3,6 +3,7 @@
 mod default_bridge;
 mod lifecycle;
 mod networks;
+mod parents;
 mod reachability;
 mod recovery;
 mod scale;

@@ -24,6 +24,8 @@ pub(crate) fn named(name: &str) -> NetworkRequest {
         labels: BTreeMap::new(),
         ipam_options: None,
         subnets: Vec::new(),
+        config_only: false,
+        config_from: String::new(),
     }
 }
 
