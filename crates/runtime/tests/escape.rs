@@ -7,7 +7,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -168,6 +168,15 @@ fn cve_2019_5736_the_runtime_is_not_run_inside() {
         refused(bundle.run(bundle.spec(&["/proc/self/exe"])), refusal);
         symlink("/proc/self/exe", bundle.dir.join("rootfs/bin/itself")).expect("a link");
         refused(bundle.run(bundle.spec(&["itself"])), refusal);
+        for (name, interpreter) in
+            [("one", "/proc/self/exe"), ("two", "/bin/itself"), ("three", "/bin/two")]
+        {
+            let path = bundle.dir.join("rootfs/bin").join(name);
+            fs::write(&path, format!("#!{interpreter} -x\n")).expect("a script");
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a mode");
+            let refusal = "is the container runtime's own program)";
+            refused(bundle.run(bundle.spec(&[name])), refusal);
+        }
         bundle.assert_nothing_left();
 
         let streams = Streams::new();

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{FileType, StatVfsMountFlags};
 
 use crate::Failure;
 use crate::failure::{self, errno_text};
@@ -21,11 +21,16 @@ mod elf;
 use elf::Elf;
 
 /// As many interpreters of interpreters as the kernel follows.
-const MAX_DEPTH: u32 = 5;
+pub(super) const MAX_DEPTH: u32 = 5;
 /// So much of a script's first line does the kernel read.
 const HEAD: usize = 256;
 /// `MAX_ARG_STRLEN`, the kernel's limit on a single string.
 const MAX_STRING: usize = 128 * 1024;
+
+/// The interpreter of the script `program`, if it is one that can be read.
+pub(super) fn interpreter(program: &Path) -> Option<PathBuf> {
+    Head::read(program)?.interpreter().map(|interpreter| interpreter.path)
+}
 
 /// The failure to execute `program`.
 pub(super) fn failure(
@@ -213,7 +218,8 @@ struct Interpreter {
 impl Head {
     fn read(path: &Path) -> Option<Self> {
         // Not of a pipe or device, whose opening may block or do something.
-        if !fs::metadata(path).ok()?.is_file() {
+        let stat = rustix::fs::stat(path).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;

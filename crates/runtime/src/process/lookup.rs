@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -73,22 +73,39 @@ impl RuntimeFile {
 /// and a process that runs it there would hand out the file for writing (CVE-2019-5736). By an
 /// ordinary path, as `docker-init`, it may be executed.
 pub(super) fn refuse_runtime(program: &CStr, runtime: RuntimeFile) -> Result<(), Failure> {
+    let refuse = |what: &str| {
+        let shown = program.to_string_lossy();
+        let message = format!(
+            "exec: {shown:?}: permission denied ({what} the container runtime's own program)"
+        );
+        Err(Failure { errno: libc::EACCES, ..text("exec", &shown, message) })
+    };
+    if is_runtime(Path::new(OsStr::from_bytes(program.to_bytes())), runtime) {
+        return refuse("it is");
+    }
+    let mut file = PathBuf::from(OsStr::from_bytes(program.to_bytes()));
+    for _ in 0..diagnose::MAX_DEPTH {
+        let Some(interpreter) = diagnose::interpreter(&file) else { break };
+        if is_runtime(&interpreter, runtime) {
+            return refuse(&format!("its interpreter {} is", interpreter.display()));
+        }
+        file = interpreter;
+    }
+    Ok(())
+}
+
+/// Whether `path` leads to the runtime through a link of procfs.
+fn is_runtime(path: &Path, runtime: RuntimeFile) -> bool {
+    let is_same = rustix::fs::stat(path)
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (runtime.device, runtime.inode));
+    if !is_same {
+        return false;
+    }
     let resolve = ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, program, flags, Mode::empty(), resolve) {
-        Err(Errno::LOOP) => {}
-        // Anything else is for the kernel to say.
-        _ => return Ok(()),
-    }
-    let is_runtime = rustix::fs::stat(program)
-        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (runtime.device, runtime.inode));
-    if !is_runtime {
-        return Ok(());
-    }
-    let shown = program.to_string_lossy();
-    let message =
-        format!("exec: {shown:?}: permission denied (it is the container runtime's own program)");
-    Err(Failure { errno: libc::EACCES, ..text("exec", &shown, message) })
+    let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve);
+    // Anything else is for the kernel to say.
+    opened.is_err_and(|error| error == Errno::LOOP)
 }
 
 fn check(path: &CStr) -> Result<(), Errno> {

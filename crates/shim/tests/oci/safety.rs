@@ -1,6 +1,7 @@
 //! What is wrong is said in one line; and nothing of the host's is within reach of a container.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::Result;
 use rustix::fs::StatVfsMountFlags;
@@ -114,6 +115,41 @@ fn the_program_of_a_process_that_waits_is_sealed() -> Result<()> {
     lab.verb(&["start", &bundle.id])?.ok()?;
     lab.until(&bundle.id, "running")?;
     lab.verb(&["delete", "--force", &bundle.id])?.ok()?;
+    assert_eq!(lab.leftovers()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// CVE-2019-5736: a script that names the runtime as its interpreter, and that only the kernel can read,
+/// executes what is sealed, with the container's rights, and ends.
+#[test]
+fn a_script_that_has_the_runtime_interpret_it_fails() -> Result<()> {
+    let test = "a_script_that_has_the_runtime_interpret_it_fails";
+    let Some(lab) = lab(test)? else { return Ok(()) };
+    let script = lab.sandbox.dir().join("rootfs/bin/own");
+    let size = fs::metadata(&lab.runtime)?.len();
+    for (mode, user) in [(0o755, 0), (0o111, 1000)] {
+        fs::write(&script, "#!/proc/self/exe\n")?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(mode))?;
+        let bundle =
+            lab.bundle(&["/bin/own"], |spec| spec["process"]["user"]["uid"] = json!(user))?;
+        let ended = lab.verb(&["run", "--bundle", bundle.path(), &bundle.id])?;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        if is_foreign() {
+            // runc 1.1 runs its copy, which shows its help.
+            continue;
+        }
+        assert_ne!(ended.code, 0, "{said}");
+        let expected: &[&str] = match user {
+            0 => &["its interpreter /proc/self/exe is the container runtime's own program"],
+            // The second if it is linked dynamically, as the tests are: the container has no libraries.
+            _ => {
+                &["unrecognized subcommand '/bin/own'", "exec /bin/own: no such file or directory"]
+            }
+        };
+        assert!(expected.iter().any(|expected| said.contains(expected)), "{said}");
+        fs::remove_file(&script)?;
+    }
+    assert_eq!(fs::metadata(&lab.runtime)?.len(), size);
     assert_eq!(lab.leftovers()?, Vec::<String>::new());
     Ok(())
 }
