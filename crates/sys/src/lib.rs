@@ -10,6 +10,7 @@ pub mod fdpass;
 pub mod inotify;
 pub mod mount;
 pub mod namespace;
+pub mod overlay;
 pub mod pidfd;
 pub mod process;
 pub mod pty;

@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod machine;
+mod many_layers;
 mod metadata;
 mod network;
 mod process;

@@ -5,10 +5,8 @@
 //! the container and may be changed under our hands.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +14,7 @@ use davit_image::ContainerLayer;
 use davit_sys::mount::{MOUNT_ATTR_RDONLY, MountAttr, mount_setattr};
 use davit_types::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::record::MountRecord;
 use super::{Container, blocking};
@@ -100,24 +98,17 @@ fn mount_root(layer: &ContainerLayer) -> Result<OwnedFd> {
     let failed = || format!("mount {}", layer.merged.display());
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).context(failed)?;
-    // Relative to the layers' directory, so that many of them fit into one page of options. The
-    // directory is this thread's own since `unshare`.
-    rustix::process::chdir(&layer.layers_dir).context(failed)?;
-    let options = CString::new(overlay_options(layer)).context(failed)?;
-    rustix::mount::mount("overlay", &layer.merged, c"overlay", MountFlags::empty(), &*options)
-        .context(failed)?;
+    // The working directory is this thread's own since `unshare`.
+    davit_sys::overlay::mount_overlay(&davit_sys::overlay::Overlay {
+        layers: &layer.layers_dir,
+        lower: &layer.lower,
+        upper: &layer.upper,
+        work: &layer.work,
+        merged: &layer.merged,
+        volatile: false,
+    })
+    .context(failed)?;
     rustix::fs::open(&layer.merged, DIRECTORY, Mode::empty()).context(failed)
-}
-
-fn overlay_options(layer: &ContainerLayer) -> Vec<u8> {
-    let lower: Vec<&[u8]> = layer.lower.iter().map(|path| path.as_os_str().as_bytes()).collect();
-    let mut options = b"lowerdir=".to_vec();
-    options.extend(lower.join(&b':'));
-    for (key, path) in [(&b",upperdir="[..], &layer.upper), (b",workdir=", &layer.work)] {
-        options.extend(key);
-        options.extend(path.as_os_str().as_bytes());
-    }
-    options
 }
 
 /// Binds volumes and host directories where the container has them; one whose source is missing is
