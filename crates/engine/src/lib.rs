@@ -4,6 +4,7 @@
 //! one file below `container/`, `exec/`, `image/`, `network/` or `volume/`. The engine never runs a container itself: it
 //! writes a bundle and starts `davit-shim`, whose monitor outlives the daemon.
 
+mod check;
 mod config;
 mod container;
 mod engine;

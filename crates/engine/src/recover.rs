@@ -293,6 +293,9 @@ fn sweep(inner: &Inner) {
             report(&id, inner.images.remove_container_layer(&id));
         }
     }
+    if let Err(failure) = crate::check::sweep(inner) {
+        tracing::warn!(error = %error::chain(&failure), "sweep");
+    }
     let config = &inner.config;
     for directory in [config.exec_root.join("containers"), config.exec_root.join("runtime")] {
         for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -306,7 +309,7 @@ fn sweep(inner: &Inner) {
     }
     for entry in std::fs::read_dir(inner.trash()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("container-") || name.starts_with("volume-") {
+        if ["container-", "volume-", "stray-"].iter().any(|prefix| name.starts_with(prefix)) {
             // Tried again at the next start.
             let _ = davit_image::remove_tree(&entry.path());
         }

@@ -24,5 +24,6 @@ mod resolver;
 mod run_nginx;
 mod runtimes;
 mod storage;
+mod strays;
 mod survival;
 mod user_networks;

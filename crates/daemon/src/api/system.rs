@@ -56,9 +56,9 @@ async fn disk_usage(request: Request) -> Result<Response> {
     Ok(json(&compat::disk_usage(&usage, &wanted, verbose, request.version)))
 }
 
-/// `POST /system/check`, Davit's own: what is wrong with the image store.
+/// `POST /system/check`, Davit's own: what is wrong with all that is stored.
 async fn check(request: Request) -> Result<Response> {
-    let found = request.engine().check_images(request.query.truth("repair")).await?;
+    let found = request.engine().check(request.query.truth("repair")).await?;
     let entries: Vec<_> = found
         .into_iter()
         .map(|finding| {

@@ -63,6 +63,12 @@ impl Registry {
         self.read().by_id.get(id).cloned()
     }
 
+    /// Whether the container is there or being made.
+    pub(crate) fn knows(&self, id: &ContainerId) -> bool {
+        let index = self.read();
+        index.by_id.contains_key(id.as_str()) || index.by_name.values().any(|holder| holder == id)
+    }
+
     /// Looks for a full id, then a name with or without its slash, then the beginning of an id.
     ///
     /// # Errors

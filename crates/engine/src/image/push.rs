@@ -40,15 +40,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads all of the image store and says what is wrong; with `repair`, puts right what can be.
-    ///
-    /// # Errors
-    /// Directories that can't be read.
-    pub async fn check_images(&self, repair: bool) -> Result<Vec<davit_image::Finding>> {
-        let inner = std::sync::Arc::clone(self.inner());
-        crate::container::blocking(move || inner.images.check(repair)).await
-    }
-
     /// Shows credentials to their registry.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::session::Session;
 /// Flags of `davit system check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Put right what can be: damaged blobs go, a pull brings them back
+    /// Put right what can be: damaged blobs go, a pull brings them back; strays are deleted
     #[arg(long)]
     repair: bool,
     operands: Vec<String>,
