@@ -9,27 +9,30 @@ use davit_testkit::{
 };
 
 use crate::agent::Agent;
+use crate::measure::Subject;
 
 /// Images that every engine gets.
 const IMAGES: [&str; 2] = [images::BUSYBOX, images::NGINX];
 
-/// Which engine.
+/// Which engine or runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Davit,
     Docker,
     Podman,
+    Runc,
+    Crun,
 }
 
 impl Kind {
-    /// The others that are installed here.
+    /// The other engines that are installed here.
     pub(crate) fn installed() -> Vec<Self> {
         let there = |name| paths::program(name).is_some();
         let candidates = [(Self::Docker, there("dockerd")), (Self::Podman, there("podman"))];
         candidates.into_iter().filter_map(|(kind, there)| there.then_some(kind)).collect()
     }
 
-    /// By name.
+    /// An engine by name.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         match name {
             "docker" => Ok(Self::Docker),
@@ -44,6 +47,8 @@ impl Kind {
             Self::Davit => "Davit",
             Self::Docker => "Docker",
             Self::Podman => "Podman",
+            Self::Runc => "runc",
+            Self::Crun => "crun",
         }
     }
 }
@@ -56,6 +61,12 @@ pub(crate) struct Engine {
     agent: Agent,
     registry: Registry,
     place: Place,
+}
+
+impl Subject for Engine {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
 }
 
 /// Podman has no daemon.
@@ -80,6 +91,7 @@ impl Engine {
             Kind::Davit => Some(DaemonKind::Davit),
             Kind::Docker => Some(DaemonKind::Docker),
             Kind::Podman => None,
+            Kind::Runc | Kind::Crun => bail!("{} is not an engine", kind.name()),
         };
         let place = match daemon {
             Some(engine) => {
@@ -159,6 +171,7 @@ impl Engine {
                 words.extend(["--cgroup-manager".to_owned(), "cgroupfs".to_owned()]);
                 words
             }
+            Kind::Runc | Kind::Crun => vec![text(paths::program_or_name(self.kind.name()))],
         }
     }
 

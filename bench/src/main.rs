@@ -23,13 +23,17 @@ fn main() -> Result<()> {
         println!("{}", options::usage());
         return Ok(());
     };
-    let engines = engine::start(&options.against)?;
+    let chosen = || scenarios::ALL.iter().filter(|scenario| options.includes(scenario.name));
+    let engines = match chosen().any(|scenario| scenario.engines) {
+        true => engine::start(&options.against)?,
+        false => Vec::new(),
+    };
     let mut rows = Vec::new();
-    for scenario in scenarios::ALL.iter().filter(|scenario| options.includes(scenario.name)) {
+    for scenario in chosen() {
         println!("{} ...", scenario.name);
         rows.extend((scenario.run)(&engines, options.runs.unwrap_or(scenario.runs)));
     }
-    let report = report::markdown(&engines, &rows)?;
+    let report = report::markdown(&rows)?;
     println!("\n{report}");
     report::save(&report)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::engine::{Engine, Kind};
+use crate::engine::Kind;
 
 /// How a figure is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,22 +52,28 @@ impl Row {
     }
 }
 
-/// Measures `runs` times, the engines taking turns, each second round the other way round.
-pub(crate) fn paired(
-    engines: &[Engine],
+/// What takes turns.
+pub(crate) trait Subject {
+    /// The column of its figures.
+    fn kind(&self) -> Kind;
+}
+
+/// Measures `runs` times, the subjects taking turns, each second round the other way round.
+pub(crate) fn paired<T: Subject>(
+    subjects: &[T],
     runs: usize,
     mut row: Row,
-    mut figure: impl FnMut(&Engine) -> Result<f64>,
+    mut figure: impl FnMut(&T) -> Result<f64>,
 ) -> Row {
     for round in 0..runs {
-        let order: Vec<&Engine> = match round % 2 {
-            0 => engines.iter().collect(),
-            _ => engines.iter().rev().collect(),
+        let order: Vec<&T> = match round % 2 {
+            0 => subjects.iter().collect(),
+            _ => subjects.iter().rev().collect(),
         };
-        for engine in order {
-            if row.results.get(&engine.kind).is_none_or(Result::is_ok) {
-                let value = figure(engine);
-                row.add(engine.kind, value);
+        for subject in order {
+            if row.results.get(&subject.kind()).is_none_or(Result::is_ok) {
+                let value = figure(subject);
+                row.add(subject.kind(), value);
             }
         }
     }

@@ -58,7 +58,8 @@ pub(crate) fn usage() -> String {
     let names: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
     format!(
         "cargo xtask bench [--scenario NAME]... [--against docker,podman|none] [--runs N]\n\
-         scenarios: {}",
+         scenarios: {}\n\
+         --against is about engines; runtime is measured against runc and crun where they are",
         names.join(" ")
     )
 }

@@ -1,17 +1,20 @@
 //! The Markdown table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 
 use anyhow::{Context, Result};
 use davit_testkit::paths;
 
-use crate::engine::{Engine, Kind};
+use crate::engine::Kind;
 use crate::measure::{Row, Unit};
 
 /// The table, with the machine above and the failures below it.
-pub(crate) fn markdown(engines: &[Engine], rows: &[Row]) -> Result<String> {
-    let others: Vec<Kind> = engines.iter().map(|e| e.kind).filter(|k| *k != Kind::Davit).collect();
+pub(crate) fn markdown(rows: &[Row]) -> Result<String> {
+    let mut others: BTreeSet<Kind> =
+        rows.iter().flat_map(|row| row.results.keys().copied()).collect();
+    others.remove(&Kind::Davit);
     let mut text = machine()?;
     let mut header = String::from("| what | Davit |");
     let mut rule = String::from("|---|---:|");

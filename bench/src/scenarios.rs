@@ -4,6 +4,7 @@ mod images;
 mod logs;
 mod memory;
 mod ports;
+mod runtime;
 mod start;
 
 use crate::engine::Engine;
@@ -15,6 +16,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// How often it is measured unless `--runs` says otherwise.
     pub(crate) runs: usize,
+    /// Whether it needs engines.
+    pub(crate) engines: bool,
     /// Measures all engines.
     pub(crate) run: fn(&[Engine], usize) -> Vec<Row>,
 }
@@ -24,7 +27,7 @@ const fn scenario(
     runs: usize,
     run: fn(&[Engine], usize) -> Vec<Row>,
 ) -> Scenario {
-    Scenario { name, runs, run }
+    Scenario { name, runs, engines: true, run }
 }
 
 /// All of them, in the order of the report.
@@ -38,4 +41,5 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("pull", 3, images::pull),
     scenario("logs", 2, logs::run),
     scenario("commands", 20, start::commands),
+    Scenario { engines: false, ..scenario("runtime", 51, runtime::run) },
 ];
