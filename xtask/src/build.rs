@@ -49,6 +49,11 @@ fn build_release() -> Result<Programs> {
     Ok(Programs { davit: dir.join("davit"), shim: beside })
 }
 
+/// Builds the shim alone in the release profile.
+pub(crate) fn release_shim() -> Result<PathBuf> {
+    static_shim("release", "release")
+}
+
 /// Builds the shim; where cargo puts it.
 fn static_shim(profile: &str, dir: &str) -> Result<PathBuf> {
     add_target()?;

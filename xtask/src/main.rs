@@ -21,6 +21,7 @@ cargo xtask <command>
   demo [--port N]       run nginx in a daemon of its own and show what happened
   demo --down           remove every trace of the demo
   test [FILTER]         check everything; with FILTER, run the tests whose names contain it
+  vm-bench              measure the runtime against runc and crun in a virtual machine
   vm-test [FILTER]      run the tests for cgroup v2 and systemd in a virtual machine
 ";
 
@@ -34,6 +35,7 @@ fn main() -> Result<()> {
         ["demo", rest @ ..] => demo::run(rest),
         ["test"] => test::everything(),
         ["test", filter] => test::matching(filter),
+        ["vm-bench"] => vm::bench(),
         ["vm-test"] => vm::test(None),
         ["vm-test", filter] => vm::test(Some(filter)),
         _ => bail!("{USAGE}"),

@@ -95,9 +95,9 @@ pub(crate) fn for_tests() -> Result<()> {
     ENGINES.iter().filter(|wanted| wanted.is_there() || exists(wanted.package)).try_for_each(unpack)
 }
 
-/// Installs what the virtual machine needs besides.
+/// Installs what the virtual machine needs.
 pub(crate) fn for_vm() -> Result<()> {
-    install(VM.iter())
+    install(BASE.iter().chain(VM))
 }
 
 /// Whether this release has the package.

@@ -10,21 +10,15 @@ mod machine;
 mod payload;
 
 use anyhow::{Result, ensure};
+use davit_testkit::paths;
 
-use crate::run::{say, step};
+use crate::run::{cargo, say, step, succeed};
 use crate::{build, packages};
 
 /// Boots the machine and runs the tests whose names contain `filter`.
 pub(crate) fn test(filter: Option<&str>) -> Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "the machine's root file system is made with debootstrap, which needs root"
-    );
-    step("packages", || {
-        packages::for_tests()?;
-        packages::for_vm()
-    })?;
-    let image = step("root file system of the machine", image::ensure)?;
+    let image = image()?;
+    step("packages of the tests", packages::for_tests)?;
     let programs = step("build davit and davit-shim", build::debug)?;
     let work = tempfile::tempdir()?;
     let payload = step("build the tests", || payload::make(&programs, filter, work.path()))?;
@@ -38,4 +32,27 @@ pub(crate) fn test(filter: Option<&str>) -> Result<()> {
     ensure!(failed == 0, "{failed} tests failed in the machine");
     ensure!(passed > 0, "no test was run in the machine");
     Ok(())
+}
+
+/// Boots the machine and measures the runtime there beside runc and crun, which wants cgroup v2.
+pub(crate) fn bench() -> Result<()> {
+    let image = image()?;
+    let shim = step("build davit-shim", build::release_shim)?;
+    let bench = step("build the benchmark", || {
+        succeed(cargo(&["build", "--release", "--package", "davit-bench"]))?;
+        Ok(paths::target_dir().join("release/davit-bench"))
+    })?;
+    let work = tempfile::tempdir()?;
+    let payload = payload::bench(&bench, &shim, work.path())?;
+    step("the benchmark in the machine", || machine::run(&image, &payload, work.path()))?;
+    Ok(())
+}
+
+fn image() -> Result<image::Image> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the machine's root file system is made with debootstrap, which needs root"
+    );
+    step("packages of the machine", packages::for_vm)?;
+    step("root file system of the machine", image::ensure)
 }

@@ -34,9 +34,9 @@ pub(super) struct Payload {
 pub(super) fn make(programs: &Programs, filter: Option<&str>, work: &Path) -> Result<Payload> {
     let chosen = choose(&build()?, filter)?;
     let dir = work.join("payload");
-    fs::create_dir_all(dir.join("bin"))?;
-    fs::create_dir_all(dir.join("tests"))?;
-    fs::create_dir_all(dir.join("cache"))?;
+    for name in ["bin", "tests", "cache"] {
+        fs::create_dir_all(dir.join(name))?;
+    }
     copy(&programs.davit, &dir.join("bin/davit"))?;
     copy(&programs.shim, &dir.join("bin/davit-shim"))?;
     for name in BORROWED {
@@ -46,12 +46,28 @@ pub(super) fn make(programs: &Programs, filter: Option<&str>, work: &Path) -> Re
     for Chosen { file, program, .. } in &chosen {
         copy(program, &dir.join("tests").join(file))?;
     }
-    fs::write(dir.join("run"), script(&chosen))?;
-    let disk = work.join("payload.ext4");
-    make_disk(&dir, "2G", &disk)?;
-    fs::remove_dir_all(&dir)?;
+    let disk = finish(&dir, &script(&chosen))?;
     let wanted = chosen.into_iter().map(|chosen| (chosen.file, chosen.tests.len())).collect();
     Ok(Payload { disk, wanted })
+}
+
+/// The disk with the benchmark program and the runtime it measures.
+pub(super) fn bench(bench: &Path, shim: &Path, work: &Path) -> Result<Payload> {
+    let dir = work.join("payload");
+    fs::create_dir_all(dir.join("bin"))?;
+    copy(shim, &dir.join("bin/davit-shim"))?;
+    copy(bench, &dir.join("bin/davit-bench"))?;
+    let script = format!("{HEAD}davit-bench --scenario runtime && echo DAVIT-VM-END\n");
+    Ok(Payload { disk: finish(&dir, &script)?, wanted: Vec::new() })
+}
+
+/// Adds the script and makes a disk of it all.
+fn finish(dir: &Path, script: &str) -> Result<PathBuf> {
+    fs::write(dir.join("run"), script)?;
+    let disk = dir.with_extension("ext4");
+    make_disk(dir, "2G", &disk)?;
+    fs::remove_dir_all(dir)?;
+    Ok(disk)
 }
 
 /// A program on the disk, and the tests that are run from it.
@@ -124,7 +140,7 @@ const HEAD: &str = "stty -F /dev/ttyS1 raw -echo
 echo DAVIT-VM-UP $(uname -r) $(systemctl --version | head -n1)
 export PATH=/payload/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true RUST_BACKTRACE=0
 export DAVIT_BIN=/payload/bin/davit DAVIT_SHIM=/payload/bin/davit-shim
-export DAVIT_TEST_CACHE=/payload/cache DAVIT_TEST_MACHINE=1
+export DAVIT_TEST_CACHE=/payload/cache DAVIT_TEST_MACHINE=1 CARGO_TARGET_DIR=/payload/target
 ip link set lo up
 cd /
 ";
