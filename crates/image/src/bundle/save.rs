@@ -1,7 +1,6 @@
 //! `docker save`: an OCI layout with Docker's `manifest.json` beside it, in one tar.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 
 use crate::image::Descriptor;
 use crate::manifest::{Document, Manifest};
-use crate::store::{BlobPins, ImageStore, Inner};
+use crate::store::{BlobPins, ImageStore, Inner, Outgoing};
 
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -174,7 +173,7 @@ impl SavePlan {
     /// Writes the archive.
     ///
     /// # Errors
-    /// A failing file system or writer.
+    /// A failing file system or writer; a damaged blob, which is deleted.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let mut builder = Builder::new(out);
         for directory in ["blobs/", "blobs/sha256/"] {
@@ -182,13 +181,13 @@ impl SavePlan {
             builder.append(&header, &b""[..]).context(|| "write archive")?;
         }
         for digest in &self.blobs {
-            let path = self.inner.blob_path(digest);
-            let place = || format!("save {}", path.display());
-            let file = File::open(&path).context(place)?;
-            let size = file.metadata().context(place)?.len();
+            let place = || format!("save blob {digest}");
+            let mut blob = Outgoing::open(&self.inner, digest).context(place)?;
             let name = format!("blobs/sha256/{}", digest.hex());
-            let header = header(EntryType::Regular, &name, 0o444, size)?;
-            builder.append(&header, file.take(size)).context(place)?;
+            let header = header(EntryType::Regular, &name, 0o444, blob.size())?;
+            let size = blob.size();
+            builder.append(&header, (&mut blob).take(size)).context(place)?;
+            blob.verify()?;
         }
         let index = json!({
             "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.index,

@@ -1,9 +1,6 @@
 //! One blob on its way to a registry: found there, mounted, or sent in chunks.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +11,7 @@ use tracing::warn;
 use crate::image::{Descriptor, Progress};
 use crate::pull::Report;
 use crate::registry::{Begun, Registry};
-use crate::store::Inner;
+use crate::store::{Inner, Outgoing};
 
 /// Bytes of one request: as much as is sent again when it breaks.
 const CHUNK: u64 = 8 << 20;
@@ -70,18 +67,17 @@ impl Upload<'_> {
     }
 
     async fn send(&self, mut session: Option<Url>) -> Result<()> {
-        let path = self.inner.blob_path(&self.blob.digest);
-        let file = File::open(&path).context(|| format!("open {}", path.display()))?;
-        let file = Arc::new(file);
+        let bytes = Source::open(self.inner, self.blob)?;
         let (mut sent, mut failures) = (0, 0);
         loop {
             let before = sent;
-            let error = match self.attempt(&file, &mut session, &mut sent).await {
+            let error = match self.attempt(&bytes, &mut session, &mut sent).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             failures = if sent > before { 1 } else { failures + 1 };
-            let is_final = !matches!(error.kind(), Kind::Internal | Kind::Unavailable);
+            let is_final = !matches!(error.kind(), Kind::Internal | Kind::Unavailable)
+                || !self.inner.has_blob(self.blob);
             if is_final || failures >= ATTEMPTS {
                 return Err(error);
             }
@@ -107,7 +103,7 @@ impl Upload<'_> {
 
     async fn attempt(
         &self,
-        file: &Arc<File>,
+        bytes: &Source,
         session: &mut Option<Url>,
         sent: &mut u64,
     ) -> Result<()> {
@@ -121,12 +117,13 @@ impl Upload<'_> {
         *session = Some(url.clone());
         self.tell("Pushing", Some(*sent));
         while *sent < self.blob.size {
-            let data = read(file, *sent, CHUNK.min(self.blob.size - *sent)).await?;
+            let data = bytes.read(*sent, CHUNK.min(self.blob.size - *sent)).await?;
             url = self.registry.upload_chunk(url, &data, *sent).await?;
             *session = Some(url.clone());
             *sent += data.len() as u64;
             self.tell("Pushing", Some(*sent));
         }
+        bytes.verify().await?;
         self.registry.finish_upload(url, &self.blob.digest).await
     }
 
@@ -143,12 +140,29 @@ impl Upload<'_> {
     }
 }
 
-async fn read(file: &Arc<File>, offset: u64, count: u64) -> Result<Bytes> {
-    let file = Arc::clone(file);
-    let read = move || -> io::Result<Bytes> {
-        let mut buffer = vec![0; usize::try_from(count).map_err(io::Error::other)?];
-        file.read_exact_at(&mut buffer, offset)?;
-        Ok(buffer.into())
-    };
-    tokio::task::spawn_blocking(read).await.context(|| "read blob")?.context(|| "read blob")
+/// The blob's bytes, read and checked on threads that may wait for a disk.
+struct Source(Arc<Mutex<Outgoing>>);
+
+impl Source {
+    fn open(inner: &Arc<Inner>, blob: &Descriptor) -> Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(Outgoing::open(inner, &blob.digest)?))))
+    }
+
+    async fn read(&self, offset: u64, count: u64) -> Result<Bytes> {
+        let count = usize::try_from(count).context(|| "read blob")?;
+        self.with(move |blob| blob.read_at(offset, count)).await.map(Bytes::from)
+    }
+
+    async fn verify(&self) -> Result<()> {
+        self.with(Outgoing::verify).await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Outgoing) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let blob = Arc::clone(&self.0);
+        let work = move || work(&mut blob.lock().unwrap_or_else(PoisonError::into_inner));
+        tokio::task::spawn_blocking(work).await.context(|| "read blob")?
+    }
 }

@@ -150,7 +150,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn hash_file(path: &Path) -> io::Result<Digest> {
+pub(super) fn hash_file(path: &Path) -> io::Result<Digest> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path)?, &mut HashWriter(&mut hash))?;
     Ok(Digest::from_sha256(hash.finalize()))

@@ -25,6 +25,7 @@ mod images;
 mod ingest;
 mod layers;
 mod open;
+mod outgoing;
 mod record;
 mod remove;
 mod trash;
@@ -43,6 +44,7 @@ pub(crate) use images::layer_ids;
 pub(crate) use ingest::BlobPins;
 use ingest::IngestRecord;
 pub(crate) use layers::{LayerPins, Unpacking};
+pub(crate) use outgoing::Outgoing;
 use record::{Records, Sync};
 use trash::Trash;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use davit_image::{ImageStore, PullOptions};
+use davit_image::{ImageStore, PullOptions, PushOptions};
 use davit_types::Reference;
 
 use crate::support::registry::{Image, Registry, gzip, zstd};
@@ -72,6 +72,51 @@ async fn root_registry_item7_a_flipped_byte_costs_one_object_and_a_pull_heals_it
         plan.write(std::io::sink()).expect(&what);
         drop((plan, store));
     }
+}
+
+#[tokio::test]
+async fn root_registry_item7_a_damaged_blob_is_neither_pushed_nor_saved() {
+    let test = "root_registry_item7_a_damaged_blob_is_neither_pushed_nor_saved";
+    if !needs_root(test) || !lacks(test, "docker-registry", Registry::is_installed()) {
+        return;
+    }
+    let (registry, other) = (Registry::start(), Registry::start());
+    let root = tempfile::tempdir().expect("a directory");
+    let layer = gzip(&Tar::new().file("x", 0o644, &[b'x'; 5000]).finish());
+    let digest = crate::support::registry::digest(&layer.compressed);
+    registry.push_image("a", "1", &Image::new(vec![layer.clone()])).await;
+    let store = ImageStore::open(root.path()).expect("open");
+    let (from, to) = (registry.name("a:1"), other.name("a:1"));
+    let target = Reference::parse_familiar(&to).expect("reference");
+    pull(&store, &from).await;
+    store.tag(&from, &target).expect("tag");
+    let place = root.path().join("image/blobs/sha256").join(digest.split_once(':').expect("hex").1);
+    let flip = || {
+        let mut bytes = fs::read(&place).expect("read");
+        bytes[20] ^= 1;
+        fs::write(&place, &bytes).expect("flip");
+    };
+    let names = [from.clone()];
+
+    flip();
+    let pushed = store.push(&target, PushOptions::default(), |_| {}).await;
+    let error = format!("{:#}", pushed.expect_err("damaged"));
+    assert!(error.contains(&format!("blob {digest} is damaged")), "{error}");
+    assert!(error.contains("pull the image again"), "{error}");
+    assert!(!other.blob_file(&digest).exists(), "it is not in the registry");
+    pull(&store, &from).await;
+
+    flip();
+    let saved = store.plan_save(&names, &[]).expect("plan").write(std::io::sink());
+    let error = format!("{:#}", saved.expect_err("damaged"));
+    assert!(error.contains(&format!("blob {digest} is damaged")), "{error}");
+    let Err(missing) = store.plan_save(&names, &[]) else { panic!("it is gone") };
+    assert!(missing.to_string().contains(&format!("{digest}: not found")), "{missing:#}");
+    pull(&store, &from).await;
+
+    store.plan_save(&names, &[]).expect("plan").write(std::io::sink()).expect("save");
+    store.push(&target, PushOptions::default(), |_| {}).await.expect("push");
+    assert_eq!(fs::read(other.blob_file(&digest)).expect("blob"), layer.compressed);
 }
 
 #[tokio::test]
