@@ -26,7 +26,7 @@ use crate::plan::{Plan, Sysctl};
 use crate::process::{self, RuntimeFile, Surroundings};
 use crate::procfs::Procfs;
 use crate::request::{Launch, Stdio};
-use crate::rootfs::{self, Console};
+use crate::rootfs::{self, Console, Tree};
 use crate::seccomp::Filter;
 
 /// A namespace to enter, opened beforehand.
@@ -84,10 +84,9 @@ impl Init<'_> {
         let console = ManuallyDrop::new(console);
         self.run_hooks_before_pivot()?;
         labels::apply(&self.plan.process)?;
-        rootfs::enter(self.plan, &tree, self.launch.no_pivot)
+        self.enter_root(tree)
             .wrap(|| "error jailing process inside rootfs".to_owned())
             .at("rootfs")?;
-        drop(tree);
         process::create_cwd(&self.plan.process)?;
         connect_stdio(self.stdio, console.as_ref())?;
         let around = Surroundings {
@@ -105,8 +104,8 @@ impl Init<'_> {
     }
 
     fn enter_namespaces(&self) -> Result<(), Failure> {
-        let entries = self.entries.iter().filter(|entry| entry.kind != namespace::PID);
-        for entry in entries.filter(|_| !self.staged) {
+        let early = |entry: &&Entry| !matches!(entry.kind, namespace::PID | namespace::MOUNT);
+        for entry in self.entries.iter().filter(early).filter(|_| !self.staged) {
             namespace::setns(entry.file.as_fd(), entry.kind)
                 .step("join namespace", &entry.name)
                 .hint(&[libc::EINVAL], || "it is no namespace of the kind asked for".to_owned())?;
@@ -115,6 +114,24 @@ impl Init<'_> {
             namespace::unshare(namespace::CGROUP).step("unshare", "cgroup namespace")?;
         }
         Ok(())
+    }
+
+    /// In the new mount namespace, or in one that exists and is left as it was when that fails.
+    fn enter_root(&self, tree: Tree) -> Result<(), Failure> {
+        let no_pivot = self.launch.no_pivot;
+        let joined = self.entries.iter().find(|entry| entry.kind == namespace::MOUNT);
+        let Some(Entry { file, name, .. }) = joined else {
+            return rootfs::enter(self.plan, &tree, no_pivot);
+        };
+        if no_pivot {
+            return Err(text(
+                "rootfs",
+                name,
+                "a mount namespace can't be joined without pivot_root",
+            ));
+        }
+        let tree = rootfs::take_over(&tree, file.as_fd(), name)?;
+        rootfs::enter(self.plan, &tree, no_pivot).inspect_err(|_| rootfs::give_up(&tree))
     }
 
     /// In a user namespace: becomes its root, once a new one has its id maps.

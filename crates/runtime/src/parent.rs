@@ -294,6 +294,9 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<Entry>, Failure> {
         if join.kind == namespace::NETWORK {
             refuse_host_sysctls(plan, &file)?;
         }
+        if join.kind == namespace::MOUNT {
+            refuse_host_mounts(&file, &name)?;
+        }
         Ok(Entry { kind: join.kind, file: file.into(), name })
     };
     plan.namespaces.join.iter().map(open).collect()
@@ -312,6 +315,19 @@ fn refuse_host_sysctls(plan: &Plan, joined: &File) -> Result<(), Failure> {
     }
     let message = format!("sysctl {:?} not allowed in host network namespace", sysctl.name);
     Err(text("config", &sysctl.name, message))
+}
+
+/// A mount namespace that is joined gets the container's root.
+fn refuse_host_mounts(joined: &File, name: &str) -> Result<(), Failure> {
+    let joined = joined.metadata().step("stat", name)?;
+    for path in ["/proc/self/ns/mnt", "/proc/1/ns/mnt"] {
+        let same = |host: fs::Metadata| (host.dev(), host.ino()) == (joined.dev(), joined.ino());
+        if fs::metadata(path).is_ok_and(same) {
+            let message = format!("namespace {name}: the host's mounts can't be a container's");
+            return Err(text("config", name, message));
+        }
+    }
+    Ok(())
 }
 
 /// While it lives, children of this process are born in another pid namespace.

@@ -27,7 +27,8 @@ use crate::plan::{IdMapping, Namespaces};
 
 /// Whether `namespaces` take a process in between.
 pub(crate) fn is_needed(namespaces: &Namespaces) -> bool {
-    let others = namespaces.join.iter().any(|join| join.kind != namespace::PID);
+    let others =
+        namespaces.join.iter().any(|join| !matches!(join.kind, namespace::PID | namespace::MOUNT));
     namespaces.joined_user().is_some() || (namespaces.new & namespace::USER != 0 && others)
 }
 
@@ -40,7 +41,11 @@ pub(crate) fn clone(
     let enter = || {
         // The user namespace first: it gives the power to enter those that belong to it.
         let user = init.entries.iter().filter(|entry| entry.kind == namespace::USER);
-        let others = init.entries.iter().filter(|entry| entry.kind != namespace::USER);
+        let others = init
+            .entries
+            .iter()
+            // The mounts are entered when the root is finished.
+            .filter(|entry| !matches!(entry.kind, namespace::USER | namespace::MOUNT));
         for Entry { kind, file, name } in user.chain(others) {
             namespace::setns(file.as_fd(), *kind).step("join namespace", name)?;
         }

@@ -149,6 +149,10 @@ impl Mount {
         if options.remount && !is_bind {
             return Err(bad("remount is only supported for bind mounts"));
         }
+        let unbindable = |propagation: &Propagation| propagation.kind == libc::MS_UNBINDABLE;
+        if around.namespaces.joins_mounts() && options.propagation.iter().any(unbindable) {
+            return Err(bad("an unbindable mount can't be in a mount namespace that is joined"));
+        }
         if options.copy_up && (is_bind || name != "tmpfs") {
             return Err(bad("tmpcopyup is only supported on tmpfs mounts"));
         }

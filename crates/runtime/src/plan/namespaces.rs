@@ -17,7 +17,7 @@ pub struct Namespaces {
     pub new_cgroup: bool,
     /// A time namespace is made.
     pub new_time: bool,
-    /// Namespaces to enter.
+    /// Namespaces to enter. In place of a mount namespace one is made as well, to build the root in.
     pub join: Vec<Join>,
     /// User ids of a new user namespace.
     pub uid_mappings: Vec<IdMapping>,
@@ -75,9 +75,10 @@ impl Namespaces {
         if namespaces.new_time && !offsets {
             namespaces.new |= namespace::TIME;
         }
-        if namespaces.new & namespace::MOUNT == 0 {
-            return Err(config("mount", "a container needs a new mount namespace"));
+        if !namespaces.has(namespace::MOUNT) {
+            return Err(config("mount", "a container needs a mount namespace"));
         }
+        namespaces.new |= namespace::MOUNT;
         namespaces.uid_mappings = mappings(linux.uid_mappings().as_deref());
         namespaces.gid_mappings = mappings(linux.gid_mappings().as_deref());
         let user = namespaces.new & namespace::USER != 0;
@@ -104,6 +105,11 @@ impl Namespaces {
     /// The user namespace that is entered.
     pub(crate) fn joined_user(&self) -> Option<&Path> {
         self.join.iter().find(|join| join.kind == namespace::USER).map(|join| join.path.as_path())
+    }
+
+    /// The mount namespace that is entered.
+    pub(crate) fn joins_mounts(&self) -> bool {
+        self.join.iter().any(|join| join.kind == namespace::MOUNT)
     }
 
     /// Whether the container has a namespace of this kind apart from the caller's.

@@ -8,6 +8,7 @@ mod copy_up;
 mod devices;
 mod hide;
 mod idmapped;
+mod joined;
 mod mounts;
 mod target;
 mod tree;
@@ -28,6 +29,7 @@ use crate::plan::{Plan, Propagation};
 
 pub(crate) use devices::{Console, open_console};
 pub(crate) use idmapped::prepare;
+pub(crate) use joined::{give_up, take_over};
 pub(crate) use tree::{Tree, open_in};
 
 /// Builds the root of `plan` and returns it with the terminal, if one is asked for. `prepared` are the

@@ -1,7 +1,9 @@
 //! Namespaces, and the kernel settings and clocks that belong to them.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::chown;
+use std::process::{Child, Command, Stdio};
 
 use davit_runtime::Created;
 use serde_json::{Value, json};
@@ -145,6 +147,81 @@ fn a_user_namespace_can_be_joined_with_what_belongs_to_it() {
         assert!(failure.message.ends_with(expected), "{failure}");
         assert!(!bundle.root.join("c1").exists());
         end(&other);
+    });
+}
+
+/// A process in a mount namespace of its own.
+struct MountHolder(Child);
+
+impl MountHolder {
+    fn new() -> Self {
+        let mut child = Command::new("unshare")
+            .args(["--mount", "--propagation", "shared", "sh", "-c", "echo; exec sleep 1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("unshare");
+        let mut line = [0];
+        child.stdout.as_mut().expect("piped").read_exact(&mut line).expect("a line");
+        Self(child)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/mnt", self.0.id())
+    }
+
+    fn mounts(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/mountinfo", self.0.id())).expect("its mounts")
+    }
+}
+
+impl Drop for MountHolder {
+    fn drop(&mut self) {
+        // Nothing else can be done about it.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+#[test]
+fn a_mount_namespace_that_is_joined_gets_the_containers_root() {
+    sandboxed("namespaces::a_mount_namespace_that_is_joined_gets_the_containers_root", || {
+        let bundle = Bundle::new();
+        let holder = MountHolder::new();
+        let (own, before) =
+            (fs::read_to_string("/proc/self/mountinfo").expect("ours"), holder.mounts());
+        let script = "readlink /proc/self/ns/mnt; pwd; grep -c . /proc/mounts; touch /tmp/x /sys/x; \
+             cat /proc/keys; echo 1 > /proc/sys/kernel/hostname; ls /; exit 3";
+        let mut spec = bundle.spec(&["sh", "-c", script]);
+        spec["linux"]["namespaces"][0] = json!({"type": "mount", "path": holder.path()});
+
+        let mut broken = spec.clone();
+        let mount = json!({"destination": "/tmp/late", "type": "nosuch", "source": "x"});
+        broken["mounts"].as_array_mut().expect("a list").push(mount);
+        bundle.create(broken, Streams::new().stdio).expect_err("no such file system");
+        let mut hooked = spec.clone();
+        hooked["hooks"] = json!({"createContainer": [{"path": "/bin/false"}]});
+        bundle.create(hooked, Streams::new().stdio).expect_err("a hook that fails");
+        let mut unbindable = spec.clone();
+        unbindable["mounts"][6]["options"] = json!(["unbindable"]);
+        let failure = bundle.create(unbindable, Streams::new().stdio).expect_err("refused");
+        assert!(failure.message.contains("unbindable mount can't be"), "{failure}");
+        assert_eq!(holder.mounts(), before);
+
+        let output = bundle.run(spec).expect("it runs");
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        let name = fs::read_link(holder.path()).expect("a namespace");
+        assert_eq!(lines[..2], [&*name.to_string_lossy(), "/"], "{output:?}");
+        assert_eq!(lines[3..], ["bin", "dev", "etc", "proc", "root", "sys", "tmp"], "{output:?}");
+        assert_eq!(output.code, 3);
+        assert_eq!(output.stderr.matches("ead-only file system").count(), 2, "{output:?}");
+        // The host's mounts are gone from it, and ours are what they were.
+        let after = holder.mounts();
+        assert_eq!(after.lines().count().to_string(), lines[2], "{after}");
+        assert!(before.lines().count() > 1, "{after}");
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").expect("ours"), own);
+        assert!(bundle.dir.join("rootfs/tmp/x").exists());
+        drop(holder);
+        bundle.assert_nothing_left();
     });
 }
 
