@@ -6,6 +6,7 @@
 mod checkpoint;
 mod damage;
 mod engines;
+mod exec;
 mod flags;
 mod lifecycle;
 mod races;
