@@ -16,6 +16,7 @@ mod limits;
 mod links;
 mod machine;
 mod many_layers;
+mod matrix;
 mod metadata;
 mod network;
 mod process;
