@@ -15,6 +15,7 @@ use crate::sandbox::Sandbox;
 use crate::{paths, wait};
 
 const SANDBOX_PORT: u16 = 5000;
+const EMPTY_PORT: u16 = 5001;
 const PROGRAM: &str = "docker-registry";
 
 /// A running registry; ends with this value (and with its sandbox).
@@ -34,6 +35,16 @@ impl Registry {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, SANDBOX_PORT));
         let command = sandbox.command(paths::program_or_name(PROGRAM));
         Self::spawn(command, sandbox.dir(), storage, address, &|| sandbox.connect(address))
+    }
+
+    /// Serves a registry without images on 127.0.0.1 of `sandbox`, beside another one.
+    pub fn empty(sandbox: &Sandbox) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, EMPTY_PORT));
+        let dir = sandbox.dir().join("empty-registry");
+        let storage = dir.join("storage");
+        fs::create_dir_all(&storage).with_context(|| format!("create {}", storage.display()))?;
+        let command = sandbox.command(paths::program_or_name(PROGRAM));
+        Self::spawn(command, &dir, &storage, address, &|| sandbox.connect(address))
     }
 
     /// Serves `storage` on a free port of this machine's 127.0.0.1; `dir` takes its configuration.
