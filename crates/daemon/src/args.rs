@@ -97,6 +97,15 @@ pub(crate) struct Args {
     /// File of rules for single registries [default: /etc/davit/registries.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) registries_file: Option<PathBuf>,
+    /// Proxy for registries spoken to by plain HTTP [default: HTTP_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub(crate) http_proxy: Option<String>,
+    /// Proxy for registries spoken to with TLS [default: HTTPS_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub(crate) https_proxy: Option<String>,
+    /// Hosts, domains and networks reached without a proxy, comma-separated [default: NO_PROXY]
+    #[arg(long, value_name = "HOSTS")]
+    pub(crate) no_proxy: Option<String>,
     /// Layers downloaded at the same time [default: 3]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) max_concurrent_downloads: Option<usize>,

@@ -43,6 +43,7 @@ pub(crate) struct ConfigFile {
     pub(crate) insecure_registries: Option<Vec<String>>,
     pub(crate) registry_mirrors: Option<Vec<String>>,
     pub(crate) registries_file: Option<PathBuf>,
+    pub(crate) proxies: Option<ProxiesEntry>,
     pub(crate) max_concurrent_downloads: Option<usize>,
     pub(crate) max_concurrent_uploads: Option<usize>,
     pub(crate) max_download_attempts: Option<u32>,
@@ -75,6 +76,15 @@ pub(crate) struct ConfigFile {
 pub(crate) struct PoolEntry {
     pub(crate) base: String,
     pub(crate) size: u8,
+}
+
+/// How registries are reached, as dockerd's file has it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ProxiesEntry {
+    pub(crate) http_proxy: Option<String>,
+    pub(crate) https_proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
 }
 
 /// A limit, as dockerd's file has it.
@@ -145,6 +155,7 @@ impl ConfigFile {
     /// Each setting's key, whether it is a flag, and whether it is in the file. Lists of registries,
     /// options and labels add up and don't conflict.
     fn pairs(&self, args: &Args) -> Vec<(&'static str, bool, bool)> {
+        let proxies = self.proxies.clone().unwrap_or_default();
         vec![
             ("hosts", !args.hosts.is_empty(), self.hosts.is_some()),
             ("data-root", args.data_root.is_some(), self.data_root.is_some()),
@@ -178,6 +189,9 @@ impl ConfigFile {
             ("dns", !args.dns.is_empty(), self.dns.is_some()),
             ("dns-opts", !args.dns_opt.is_empty(), self.dns_opts.is_some()),
             ("dns-search", !args.dns_search.is_empty(), self.dns_search.is_some()),
+            ("http-proxy", args.http_proxy.is_some(), proxies.http_proxy.is_some()),
+            ("https-proxy", args.https_proxy.is_some(), proxies.https_proxy.is_some()),
+            ("no-proxy", args.no_proxy.is_some(), proxies.no_proxy.is_some()),
             ("log-driver", args.log_driver.is_some(), self.log_driver.is_some()),
             ("log-opts", !args.log_opt.is_empty(), self.log_opts.is_some()),
             ("default-ulimits", !args.default_ulimit.is_empty(), self.default_ulimits.is_some()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use davit_api::container::{LogConfig, Ulimit};
-use davit_engine::{Config, RegistryRule, TransferLimits};
+use davit_engine::{Config, Proxies, RegistryRule, TransferLimits};
 use davit_sys::cgroup::Scope;
 
 use crate::api::VERSION;
@@ -83,6 +83,7 @@ fn engine_config(args: &Args, file: &ConfigFile) -> Result<Config> {
     config.insecure_registries = joined(&args.insecure_registry, &file.insecure_registries);
     config.registry_mirrors = joined(&args.registry_mirror, &file.registry_mirrors);
     config.registry_rules = registry_rules(either!(args, file, registries_file))?;
+    config.proxies = proxies(args, file);
     config.transfers = transfers(args, file)?;
     config.default_runtime = either!(args, file, default_runtime).unwrap_or(config.default_runtime);
     config.runtimes = runtimes(args, file)?;
@@ -114,6 +115,19 @@ fn registry_rules(file: Option<PathBuf>) -> Result<BTreeMap<String, RegistryRule
             Ok(BTreeMap::new())
         }
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Flags and daemon.json before the environment, as with dockerd.
+fn proxies(args: &Args, file: &ConfigFile) -> Proxies {
+    let file = file.proxies.clone().unwrap_or_default();
+    let environment = |name: &str| {
+        std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default()
+    };
+    Proxies {
+        http: either!(args, file, http_proxy).unwrap_or_else(|| environment("HTTP_PROXY")),
+        https: either!(args, file, https_proxy).unwrap_or_else(|| environment("HTTPS_PROXY")),
+        none: either!(args, file, no_proxy).unwrap_or_else(|| environment("NO_PROXY")),
     }
 }
 
@@ -365,6 +379,16 @@ mod tests {
             assert_eq!(texts, expected);
             assert_eq!(network.address_pools[0].size, 24);
         }
+    }
+
+    #[test]
+    fn proxies_come_from_flags_or_the_file() {
+        let text = r#"{"proxies":{"http-proxy":"http://a:1","no-proxy":"x,y"}}"#;
+        let file: ConfigFile = serde_json::from_str(text).expect("valid");
+        let args = Args::read(vec!["--https-proxy=http://b:2".into()]).expect("valid");
+        let proxies = Settings::new(&args, &file).expect("valid").engine.proxies;
+        assert_eq!((&*proxies.http, &*proxies.https), ("http://a:1", "http://b:2"));
+        assert_eq!(proxies.none, "x,y");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Config {
     pub registry_rules: BTreeMap<String, davit_image::RegistryRule>,
     /// Directories with a folder of certificates per registry.
     pub registry_certificates: Vec<PathBuf>,
+    /// Proxies on the way to registries.
+    pub proxies: davit_image::Proxies,
     /// How many layers move between registries and here at a time.
     pub transfers: davit_image::TransferLimits,
     /// Name of the runtime of containers that name none.
@@ -75,6 +77,7 @@ impl Default for Config {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             registry_rules: BTreeMap::new(),
+            proxies: davit_image::Proxies::default(),
             registry_certificates: ["/etc/docker/certs.d", "/etc/davit/certs.d"]
                 .map(PathBuf::from)
                 .into(),

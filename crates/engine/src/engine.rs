@@ -92,6 +92,7 @@ fn registries(config: &Config) -> Result<davit_image::RegistryHosts> {
         hub_mirrors: config.registry_mirrors.clone(),
         rules: config.registry_rules.clone(),
         certificates: config.registry_certificates.clone(),
+        proxies: config.proxies.clone(),
     };
     hosts.check()?;
     Ok(hosts)

@@ -29,7 +29,8 @@ mod volume;
 pub use config::Config;
 pub use container::streams::Chunks;
 pub use davit_image::{
-    ImportOptions, LoadedImage, Progress, Pulled, RegistryAuth, RegistryRule, TransferLimits,
+    ImportOptions, LoadedImage, Progress, Proxies, Pulled, RegistryAuth, RegistryRule,
+    TransferLimits,
 };
 pub use engine::Engine;
 pub use options::{

@@ -104,9 +104,6 @@ fn info(inner: &Inner) -> Info {
     let config = &inner.config;
     let uname = rustix::system::uname();
     let (operating_system, os_version) = operating_system();
-    let environment = |name: &str| {
-        std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default()
-    };
     let v2 = inner.layout.is_v2();
     Info {
         id: inner.id.clone(),
@@ -150,9 +147,9 @@ fn info(inner: &Inner) -> Info {
         mem_total: i64::try_from(memory_total()).unwrap_or(i64::MAX),
         generic_resources: None,
         docker_root_dir: config.data_root.display().to_string(),
-        http_proxy: environment("HTTP_PROXY"),
-        https_proxy: environment("HTTPS_PROXY"),
-        no_proxy: environment("NO_PROXY"),
+        http_proxy: davit_image::without_credentials(&config.proxies.http),
+        https_proxy: davit_image::without_credentials(&config.proxies.https),
+        no_proxy: config.proxies.none.clone(),
         name: uname.nodename().to_string_lossy().into_owned(),
         labels: config.labels.clone(),
         experimental_build: config.experimental,

@@ -22,6 +22,6 @@ pub use image::{
     Change, ChangeKind, ContainerLayer, Descriptor, HistoryEntry, Image, ImageUser, LayerId,
     Progress, PullOptions, Pulled, PushOptions, RegistryAuth, Removed, TransferLimits,
 };
-pub use registry::{RegistryHosts, RegistryRule, login};
+pub use registry::{Proxies, RegistryHosts, RegistryRule, login, without_credentials};
 pub use store::{Finding, ImageStore};
 pub use tree::remove_tree;

@@ -8,6 +8,7 @@ use davit_types::{Context as _, Error, Result};
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::proxy::Proxies;
 use crate::image::RegistryAuth;
 
 /// What the daemon knows of registries.
@@ -22,6 +23,8 @@ pub struct RegistryHosts {
     /// Directories with a folder per registry: `*.crt` are its authorities, `*.cert` with `*.key`
     /// show who asks.
     pub certificates: Vec<PathBuf>,
+    /// Proxies on the way.
+    pub proxies: Proxies,
 }
 
 /// How one registry is reached.
@@ -61,7 +64,7 @@ impl RegistryHosts {
     /// Checks what can be checked before a registry is asked.
     ///
     /// # Errors
-    /// A mirror that is no http(s) address, or a file of authorities that is not there.
+    /// A mirror or proxy that is no http(s) address, or a file of authorities that is not there.
     pub fn check(&self) -> Result<()> {
         let of_rules = self.rules.values().flat_map(|rule| &rule.mirrors);
         for mirror in self.hub_mirrors.iter().chain(of_rules) {
@@ -71,6 +74,7 @@ impl RegistryHosts {
                 return Err(Error::invalid(format!("invalid mirror: {mirror:?} {why}")));
             }
         }
+        self.proxies.check()?;
         for (registry, rule) in &self.rules {
             if let Some(ca) = rule.ca.as_ref().filter(|ca| !ca.is_file()) {
                 let ca = ca.display();

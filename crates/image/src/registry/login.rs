@@ -22,7 +22,7 @@ pub async fn login(auth: &RegistryAuth, hosts: &RegistryHosts) -> Result<()> {
     let host = address.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.split('/').next().unwrap_or_default();
     let host = if HUB.contains(&host) { "docker.io" } else { host };
-    let client = client(is_plain(host, &insecure), &hosts.tls_files(host)?)?;
+    let client = client(is_plain(host, &insecure), host, hosts)?;
     let text = format!("{}/v2/", base_url(host, &insecure));
     let url = Url::parse(&text).context(|| format!("registry address {address:?}"))?;
     let send = |authorization| {

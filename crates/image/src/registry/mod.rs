@@ -4,6 +4,7 @@ mod auth;
 mod challenge;
 mod hosts;
 mod login;
+mod proxy;
 mod transport;
 mod upload;
 
@@ -26,6 +27,7 @@ use crate::image::{Descriptor, RegistryAuth};
 use crate::manifest;
 pub use hosts::{RegistryHosts, RegistryRule};
 pub use login::login;
+pub use proxy::{Proxies, without_credentials};
 use transport::{base_url, client, is_plain, request_error};
 pub(crate) use upload::Begun;
 
@@ -100,7 +102,7 @@ impl Registry {
         let is_set = |auth: &&RegistryAuth| **auth != RegistryAuth::default();
         let auth = auth.filter(is_set).cloned().or_else(|| hosts.credentials(registry));
         let own = Self {
-            client: client(is_plain(registry, &insecure), &hosts.tls_files(registry)?)?,
+            client: client(is_plain(registry, &insecure), registry, hosts)?,
             base: base_url(registry, &insecure),
             repository: reference.repository().to_owned(),
             reference: reference.clone(),
@@ -126,7 +128,7 @@ impl Registry {
         let url = Url::parse(address).context(|| format!("mirror {address:?}"))?;
         let host = url.authority();
         Ok(Self {
-            client: client(url.scheme() == "http", &hosts.tls_files(host)?)?,
+            client: client(url.scheme() == "http", host, hosts)?,
             base: address.trim_end_matches('/').to_owned(),
             repository,
             reference: self.reference.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use davit_types::{Context as _, Error, Result};
 use reqwest::Url;
 
-use super::hosts::TlsFiles;
+use super::hosts::{RegistryHosts, TlsFiles};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// No byte for this long is a broken connection.
@@ -56,7 +56,7 @@ fn is_inside(address: IpAddr, network: &str) -> bool {
 }
 
 /// A client for one pull. HTTP/1.1 only: one HTTP/2 window would slow large layers down.
-pub(super) fn client(plain: bool, files: &TlsFiles) -> Result<reqwest::Client> {
+pub(super) fn client(plain: bool, host: &str, hosts: &RegistryHosts) -> Result<reqwest::Client> {
     // Two providers in one program would make the default ambiguous: name it.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else being first is as good.
@@ -65,10 +65,13 @@ pub(super) fn client(plain: bool, files: &TlsFiles) -> Result<reqwest::Client> {
     let client = if plain {
         // A host without CA certificates can still speak plain HTTP; should the registry send us to
         // an https address there, that fails for want of trust.
-        let without_trust = |_| builder().no_proxy().tls_certs_only([]).build();
-        builder().no_proxy().build().or_else(without_trust)
+        let own = || hosts.proxies.apply(builder());
+        match own()?.build() {
+            Err(_) => own()?.tls_certs_only([]).build(),
+            made => made,
+        }
     } else {
-        with_files(builder(), files)?.build()
+        hosts.proxies.apply(with_files(builder(), &hosts.tls_files(host)?)?)?.build()
     };
     client.context(|| "make HTTP client")
 }

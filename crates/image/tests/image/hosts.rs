@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use davit_image::{ImageStore, PullOptions, RegistryAuth, RegistryHosts, RegistryRule};
+use davit_image::{ImageStore, Proxies, PullOptions, RegistryAuth, RegistryHosts, RegistryRule};
 use davit_types::{Reference, Result};
 
 use crate::auth::{Answer, Server, found, repository};
@@ -117,4 +117,53 @@ async fn root_registry_item4_authorities_of_a_registry_are_trusted() {
     by_rule.rules.insert(address, RegistryRule { ca, ..RegistryRule::default() });
     let root = tempfile::tempdir().expect("a directory");
     pull(root.path(), &name, by_rule).await.expect("with a rule's file");
+}
+
+/// The registry is addressed as 0.0.0.0, which is this machine and no loopback address.
+#[tokio::test]
+async fn root_item1_proxies_are_used_but_for_those_left_out() {
+    if !needs_root("root_item1_proxies_are_used_but_for_those_left_out") {
+        return;
+    }
+    let (files, behind) = (repository(b"x"), repository(b"x"));
+    let registry = Server::start(move |request, _| found(&files, &request.path));
+    let port = registry.address.rsplit(':').next().expect("port").to_owned();
+    let host = format!("0.0.0.0:{port}");
+    let beginning = format!("http://{host}");
+    let proxy = Server::start(move |request, _| match request.path.strip_prefix(&beginning) {
+        Some(path) => found(&behind, path),
+        None => Answer::new("502 Bad Gateway"),
+    });
+    let address = format!("http://me:word@{}", proxy.address);
+    let hosts = |none: &str, insecure: bool| RegistryHosts {
+        insecure: insecure.then(|| host.clone()).into_iter().collect(),
+        proxies: Proxies { http: address.clone(), https: address.clone(), none: none.to_owned() },
+        ..RegistryHosts::default()
+    };
+    let name = format!("{host}/team/app");
+    for (none, proxied) in [("", true), ("0.0.0.0", false), ("x.example, 0.0.0.0/8", false)] {
+        let (before, straight) = (proxy.seen().len(), registry.seen().len());
+        let root = tempfile::tempdir().expect("a directory");
+        pull(root.path(), &name, hosts(none, true)).await.expect("pull");
+        assert_eq!(proxy.seen().len() > before, proxied, "{none}");
+        assert_eq!(registry.seen().len() > straight, !proxied, "{none}");
+    }
+    let seen = proxy.seen();
+    let shown = seen.iter().map(|request| request.headers.get("proxy-authorization"));
+    assert!(shown.into_iter().all(|shown| shown.is_some_and(|it| it == "Basic bWU6d29yZA==")));
+
+    // TLS is tunnelled; this proxy makes no tunnels.
+    let root = tempfile::tempdir().expect("a directory");
+    pull(root.path(), &name, hosts("", false)).await.expect_err("no tunnel");
+    let asked =
+        |request: &crate::auth::Request| request.method == "CONNECT" && request.path == host;
+    assert!(proxy.seen().iter().any(asked), "{:?}", proxy.seen());
+
+    // Loopback is never asked for.
+    let before = proxy.seen().len();
+    let root = tempfile::tempdir().expect("a directory");
+    pull(root.path(), &format!("{}/team/app", registry.address), hosts("", true))
+        .await
+        .expect("pull");
+    assert_eq!(proxy.seen().len(), before);
 }
