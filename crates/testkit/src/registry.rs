@@ -16,6 +16,8 @@ use crate::{paths, wait};
 
 const SANDBOX_PORT: u16 = 5000;
 const EMPTY_PORT: u16 = 5001;
+/// `u` with the password `secret`, as bcrypt has it.
+const USERS: &str = "u:$2y$04$kCSc3MWn.BuYtn3sQojGcOZDfs.6jeb8oOYOy/1yzRbSXVC8kwGIS\n";
 const PROGRAM: &str = "docker-registry";
 
 /// A running registry; ends with this value (and with its sandbox).
@@ -34,17 +36,32 @@ impl Registry {
     pub fn serve(sandbox: &Sandbox, storage: &Path) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, SANDBOX_PORT));
         let command = sandbox.command(paths::program_or_name(PROGRAM));
-        Self::spawn(command, sandbox.dir(), storage, address, &|| sandbox.connect(address))
+        let connect = || sandbox.connect(address);
+        let config = config(storage, address, "");
+        Self::spawn(command, sandbox.dir(), &config, address, &connect)
     }
 
     /// Serves a registry without images on 127.0.0.1 of `sandbox`, beside another one.
     pub fn empty(sandbox: &Sandbox) -> Result<Self> {
+        Self::second(sandbox, "")
+    }
+
+    /// The same, for the user `u` with the password `secret` alone.
+    pub fn private(sandbox: &Sandbox) -> Result<Self> {
+        let users = sandbox.dir().join("users");
+        fs::write(&users, USERS).with_context(|| format!("write {}", users.display()))?;
+        let auth = format!("auth:\n  htpasswd:\n    realm: r\n    path: {}\n", users.display());
+        Self::second(sandbox, &auth)
+    }
+
+    fn second(sandbox: &Sandbox, more: &str) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, EMPTY_PORT));
-        let dir = sandbox.dir().join("empty-registry");
+        let dir = sandbox.dir().join("second-registry");
         let storage = dir.join("storage");
         fs::create_dir_all(&storage).with_context(|| format!("create {}", storage.display()))?;
         let command = sandbox.command(paths::program_or_name(PROGRAM));
-        Self::spawn(command, &dir, &storage, address, &|| sandbox.connect(address))
+        let connect = || sandbox.connect(address);
+        Self::spawn(command, &dir, &config(&storage, address, more), address, &connect)
     }
 
     /// Serves `storage` on a free port of this machine's 127.0.0.1; `dir` takes its configuration.
@@ -53,7 +70,8 @@ impl Registry {
         let address = free.local_addr()?;
         drop(free);
         let command = Command::new(paths::program_or_name(PROGRAM));
-        Self::spawn(command, dir, storage, address, &|| Ok(TcpStream::connect(address)?))
+        let config = config(storage, address, "");
+        Self::spawn(command, dir, &config, address, &|| Ok(TcpStream::connect(address)?))
     }
 
     /// Where it listens.
@@ -69,18 +87,13 @@ impl Registry {
     fn spawn(
         mut command: Command,
         dir: &Path,
-        storage: &Path,
+        config: &str,
         address: SocketAddr,
         connect: &dyn Fn() -> Result<TcpStream>,
     ) -> Result<Self> {
-        let config = dir.join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\n\
-             storage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            storage.display()
-        );
-        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
-        command.arg("serve").arg(&config);
+        let file = dir.join("registry.yml");
+        fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
+        command.arg("serve").arg(&file);
         let log = fs::File::create(dir.join("registry.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().context("run docker-registry")?;
@@ -93,6 +106,14 @@ impl Registry {
         })?;
         Ok(registry)
     }
+}
+
+fn config(storage: &Path, address: SocketAddr, more: &str) -> String {
+    format!(
+        "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\n\
+         storage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{more}",
+        storage.display()
+    )
 }
 
 impl Drop for Registry {

@@ -23,6 +23,7 @@ mod network;
 mod others;
 mod process;
 mod python_sdk;
+mod registries;
 mod resolver;
 mod run_nginx;
 mod runtimes;
