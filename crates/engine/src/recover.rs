@@ -1,7 +1,7 @@
 //! What happens when the daemon starts: the containers are read from their records, those that run
 //! are found again by their monitors' sockets, and what happened meanwhile is taken over.
 //!
-//! In this order: load, reconnect, network, left-overs, then what the restart policies and `--rm`
+//! In this order: load, reconnect, network and volumes, left-overs, then what the restart policies and `--rm`
 //! ask for. Nothing here stops or restarts a container that runs.
 
 use std::path::{Path, PathBuf};
@@ -55,6 +55,7 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
     blocking(move || {
         let recovered = shared.networks.recover(&live);
         let live: Vec<&Snapshot> = snapshots.iter().map(AsRef::as_ref).collect();
+        claim_volumes(&shared, &live);
         shared.resolver.restore(&shared, &live);
         recovered
     })
@@ -72,6 +73,19 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         tokio::spawn(resume(Arc::clone(inner), container));
     }
     Ok(())
+}
+
+/// Has the containers that run say again which volumes they use. What nobody uses is unmounted.
+fn claim_volumes(inner: &Inner, live: &[&Snapshot]) {
+    for snapshot in live {
+        let id = &snapshot.record.id;
+        for volume in snapshot.volumes() {
+            if let Err(failure) = inner.volumes.acquire(volume, id.as_str()) {
+                tracing::warn!(%id, error = %error::chain(&failure), "use a volume again");
+            }
+        }
+    }
+    inner.volumes.unmount_unused();
 }
 
 /// A container whose monitor answers.

@@ -81,7 +81,9 @@ impl Engine {
         let inner = Arc::clone(self.inner());
         let volumes = blocking(move || {
             let volumes = inner.volumes.list();
-            let with_usage = volumes.iter().map(|volume| {
+            // What a volume's options mount is not on this disk.
+            let plain = volumes.iter().filter(|volume| volume.options.is_none());
+            let with_usage = plain.map(|volume| {
                 let users = inner.users_of_volume(&volume.name).len();
                 let size = directory_size(&inner.volumes.mountpoint(&volume.name));
                 let mut shown = api_volume(&inner, volume);

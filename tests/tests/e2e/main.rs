@@ -31,3 +31,4 @@ mod storage;
 mod strays;
 mod survival;
 mod user_networks;
+mod volumes;

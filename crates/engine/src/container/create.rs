@@ -18,10 +18,11 @@ use davit_types::{ContainerId, Context, Error, Platform, Result};
 use super::merge::{self, Defaults};
 use super::mounts::{self, Plan};
 use super::record::{EndpointRecord, MountRecord, NetworkRecord, Record, Snapshot};
-use super::root::{make_directories, with_stopped_root};
+use super::root::{VolumeMounts, make_directories, with_stopped_root};
 use super::{Container, State, blocking, detached, validate};
 use crate::engine::Inner;
 use crate::store::{self, Durability};
+use crate::volume::Wanted;
 use crate::{Engine, error, names, network, random};
 
 impl Engine {
@@ -128,9 +129,9 @@ fn create(
         &inner.config.exec_root,
     );
     write_records(inner, &container)?;
-    undo.done();
     inner.publish(&container.snapshot(), "create", &[]);
     inner.containers.insert(Arc::new(container));
+    undo.done();
     Ok(CreateResponse { id: id.to_string(), warnings })
 }
 
@@ -275,8 +276,12 @@ fn make_volumes(
         let mut record = plan.record.clone();
         record.id = random::id()?.to_string();
         if record.is_volume() {
-            let (volume, new) =
-                inner.volumes.create(Some(&record.name), plan.labels.clone(), None)?;
+            let (volume, new) = inner.volumes.create(&Wanted {
+                name: &record.name,
+                labels: plan.labels.as_ref(),
+                options: plan.driver_options.as_ref(),
+                holder: Some(undo.id.as_str()),
+            })?;
             if new {
                 undo.volumes.push(volume.name.clone());
                 crate::volume::publish(inner, "create", &volume.name, BTreeMap::new());
@@ -301,7 +306,8 @@ fn prepare_root(
     let copies: Vec<&MountRecord> = records
         .values()
         .filter(|record| record.is_volume() && plans[&record.destination].copy)
-        .filter(|record| is_empty(Path::new(&record.source)))
+        // What is not there before it is mounted says nothing of what is then.
+        .filter(|record| crate::volume::is_empty(Path::new(&record.source)))
         .collect();
     let directory = Path::new(&config.working_dir);
     let has_directory = !config.working_dir.is_empty() && directory != Path::new("/");
@@ -309,9 +315,10 @@ fn prepare_root(
         return Ok(());
     }
     let layer = inner.images.container_layer(id)?;
-    with_stopped_root(&layer, &BTreeMap::new(), |root| {
+    let overlaid = VolumeMounts::of(inner, copies.iter().copied());
+    with_stopped_root(&layer, &BTreeMap::new(), &VolumeMounts::default(), |root| {
         for record in copies {
-            crate::volume::fill(root, record)?;
+            crate::volume::fill(root, record, || overlaid.mount_at(Path::new(&record.source)))?;
         }
         if has_directory {
             make_directories(root, directory, 0o755).map_err(|cause| match cause.kind() {
@@ -325,10 +332,6 @@ fn prepare_root(
         }
         Ok(())
     })
-}
-
-fn is_empty(directory: &Path) -> bool {
-    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The networks, under the names they are given by, with what the user wants of the endpoints.
@@ -401,13 +404,19 @@ impl Undo<'_> {
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
+        self.inner.volumes.let_go(self.id.as_str());
         let Some(name) = &self.name else { return };
         let mut results = Vec::new();
         if self.layer {
             results.push(self.inner.images.remove_container_layer(self.id));
         }
         for volume in &self.volumes {
-            results.push(self.inner.volumes.remove(volume, &self.inner.trash()));
+            let (inner, trash) = (self.inner, self.inner.trash());
+            // Somebody else may have begun to use it; then it stays.
+            match inner.volumes.remove(volume, &trash, || inner.users_of_volume(volume)) {
+                Err(cause) if cause.kind() == davit_types::Kind::Conflict => {}
+                removed => results.push(removed),
+            }
         }
         let directory = self.inner.config.data_root.join("containers").join(self.id.as_str());
         if directory.exists() {

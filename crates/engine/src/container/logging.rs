@@ -96,7 +96,7 @@ fn invalid(option: &str, value: &str) -> Error {
 }
 
 /// `10m`, `1g`, `512k`, `100`: powers of 1024.
-fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let lower = lower.strip_suffix('b').unwrap_or(&lower);
     let lower = lower.strip_suffix('i').unwrap_or(lower);

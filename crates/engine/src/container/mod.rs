@@ -49,6 +49,7 @@ use tokio::sync::watch;
 
 pub(crate) use attach::{detach_keys, encode};
 pub(crate) use list::until;
+pub(crate) use logging::parse_size;
 pub(crate) use record::{EndpointRecord, MountRecord, Record, Snapshot};
 pub(crate) use registry::Registry;
 pub(crate) use restart_policy::starts_with_daemon;

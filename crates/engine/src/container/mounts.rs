@@ -7,12 +7,13 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use davit_api::container::{Config, HostConfig, Mount, MountPoint};
-use davit_types::{Context, Error, Kind, Result};
+use davit_types::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::bind::{self, Bind};
 use super::record::MountRecord;
 use crate::spec;
+use crate::volume::{Options, check_driver};
 
 /// A mount, and what has to be made for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) record: MountRecord,
     /// The volume's labels, if it is to be made with any.
     pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Options of the volume's driver, if it is to be made with any.
+    pub(crate) driver_options: Option<Options>,
     /// Fill the volume with what the image has there.
     pub(crate) copy: bool,
 }
@@ -36,10 +39,22 @@ pub(crate) fn plan(
 ) -> Result<BTreeMap<String, Plan>> {
     let mut plans: BTreeMap<String, Plan> = inherited
         .into_iter()
-        .map(|record| (record.destination.clone(), Plan { record, labels: None, copy: false }))
+        .map(|record| {
+            (
+                record.destination.clone(),
+                Plan { record, labels: None, driver_options: None, copy: false },
+            )
+        })
         .collect();
     let mut given: Vec<String> = Vec::new();
-    let binds = host_config.binds.iter().flatten().map(|spec| Ok(from_bind(bind::parse(spec)?)));
+    // The driver named for the whole container makes the volumes that no `--mount` describes.
+    let short = |bind: Bind| {
+        if !bind.is_host_path() {
+            check_driver(&host_config.volume_driver)?;
+        }
+        Ok(from_bind(bind))
+    };
+    let binds = host_config.binds.iter().flatten().map(|spec| short(bind::parse(spec)?));
     for plan in binds.chain(host_config.mounts.iter().filter_map(from_mount)) {
         let plan: Plan = plan?;
         let destination = plan.record.destination.clone();
@@ -57,7 +72,7 @@ pub(crate) fn plan(
             || host_config.mounts.iter().any(|mount| mount.target == target);
         if !plans.contains_key(&target) && !shadowed {
             let bind = Bind { target: target.clone(), ..Bind::default() };
-            plans.insert(target, from_bind(bind));
+            plans.insert(target, short(bind)?);
         }
     }
     Ok(plans)
@@ -90,7 +105,7 @@ fn from_bind(bind: Bind) -> Plan {
         spec,
         skip_mountpoint_creation: false,
     };
-    Plan { record, labels: None, copy: !is_bind && !bind.no_copy }
+    Plan { record, labels: None, driver_options: None, copy: !is_bind && !bind.no_copy }
 }
 
 /// A `--mount`; tmpfs is no mount point of its own and is left to [`tmpfs_mounts`].
@@ -176,7 +191,7 @@ fn checked_bind(mount: &Mount, target: String) -> Result<Plan> {
         skip_mountpoint_creation: !options.create_mountpoint,
         ..MountRecord::default()
     };
-    Ok(Plan { record, labels: None, copy: false })
+    Ok(Plan { record, labels: None, driver_options: None, copy: false })
 }
 
 fn checked_volume(mount: &Mount, target: String) -> Result<Plan> {
@@ -197,13 +212,6 @@ fn checked_volume(mount: &Mount, target: String) -> Result<Plan> {
     }
     let driver = options.driver_config.unwrap_or_default();
     check_driver(&driver.name)?;
-    if let Some(option) = driver.options.keys().next() {
-        let name = &mount.source;
-        return Err(Error::new(
-            Kind::NotImplemented,
-            format!("create {name}: option {option:?} of the local driver is not supported"),
-        ));
-    }
     let record = MountRecord {
         destination: target,
         rw: !mount.read_only,
@@ -215,16 +223,8 @@ fn checked_volume(mount: &Mount, target: String) -> Result<Plan> {
         ..MountRecord::default()
     };
     let labels = (!options.labels.is_empty()).then_some(options.labels);
-    Ok(Plan { record, labels, copy: !options.no_copy })
-}
-
-/// Not a 404: clients take that for a missing image.
-fn check_driver(name: &str) -> Result<()> {
-    if matches!(name, "" | "local") {
-        return Ok(());
-    }
-    let message = format!("error looking up volume plugin {name}: plugin {name:?} not found");
-    Err(Error::invalid(message))
+    let driver_options = (!driver.options.is_empty()).then_some(driver.options);
+    Ok(Plan { record, labels, driver_options, copy: !options.no_copy })
 }
 
 /// A relative path that doesn't climb out of where it starts.
@@ -410,7 +410,19 @@ mod tests {
             with("nosuch", None).expect_err("driver").to_string(),
             "error looking up volume plugin nosuch: plugin \"nosuch\" not found"
         );
-        assert_eq!(with("", Some("type")).expect_err("option").kind(), Kind::NotImplemented);
+        let plans = with("", Some("type")).expect("checked when the volume is made");
+        assert_eq!(plans["/y"].driver_options, Some([("type".into(), "x".into())].into()));
+        let plans = |driver: &str, binds: &[&str]| {
+            let volume_driver = driver.to_owned();
+            let host_config = HostConfig { volume_driver, ..host_config(binds, &[]) };
+            plan(&Config::default(), &host_config, Vec::new())
+        };
+        plans("nosuch", &["/tmp:/t"]).expect("no volume, no driver");
+        plans("local", &["v:/v"]).expect("the only driver");
+        assert_eq!(
+            plans("nosuch", &["v:/v"]).expect_err("driver").to_string(),
+            "error looking up volume plugin nosuch: plugin \"nosuch\" not found"
+        );
     }
 
     #[test]

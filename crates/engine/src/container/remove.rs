@@ -1,11 +1,12 @@
 //! `DELETE /containers/{id}` and the prune of stopped containers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_api::Filters;
 use davit_api::container::PruneResponse;
 use davit_api::filters::PRUNE;
-use davit_types::{Context, Error, Result};
+use davit_types::{Context, Error, Kind, Result};
 
 use super::{Container, Event, blocking, detached, stop};
 use crate::engine::Inner;
@@ -142,19 +143,15 @@ fn delete(inner: &Inner, container: &Container, volumes: bool) -> Result<()> {
 fn remove_anonymous_volumes(inner: &Inner, snapshot: &super::Snapshot) {
     for name in snapshot.volumes() {
         let is_anonymous = inner.volumes.get(name).is_ok_and(|volume| volume.is_anonymous());
-        if is_anonymous && inner.users_of_volume(name).is_empty() {
-            match inner.volumes.remove(name, &inner.trash()) {
-                Ok(()) => {
-                    crate::volume::publish(
-                        inner,
-                        "destroy",
-                        name,
-                        std::collections::BTreeMap::new(),
-                    );
-                }
-                Err(failure) => {
-                    tracing::warn!(name, error = %error::chain(&failure), "remove a volume");
-                }
+        if !is_anonymous {
+            continue;
+        }
+        let users = || inner.users_of_volume(name);
+        match inner.volumes.remove(name, &inner.trash(), users) {
+            Ok(()) => crate::volume::publish(inner, "destroy", name, BTreeMap::new()),
+            Err(failure) if matches!(failure.kind(), Kind::Conflict | Kind::NotFound) => {}
+            Err(failure) => {
+                tracing::warn!(name, error = %error::chain(&failure), "remove a volume");
             }
         }
     }

@@ -19,6 +19,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use super::record::MountRecord;
 use super::{Container, blocking};
 use crate::engine::Inner;
+use crate::volume::{self, LocalMount};
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -54,13 +55,15 @@ pub(crate) async fn with_root<T: Send + 'static>(
         };
         return blocking(move || work(running_root(&path)?.as_fd())).await;
     }
+    let shared = Arc::clone(inner);
     blocking(move || {
         let none = BTreeMap::new();
         let mounts = match view {
             View::WithMounts => &snapshot.record.mount_points,
             View::LayersOnly => &none,
         };
-        let result = with_stopped_root(&layer, mounts, work);
+        let overlaid = VolumeMounts::of(&shared, mounts.values());
+        let result = with_stopped_root(&layer, mounts, &overlaid, work);
         drop(guard);
         result
     })
@@ -72,10 +75,40 @@ fn running_root(path: &Path) -> Result<OwnedFd> {
         .context(|| format!("open the container's root {}", path.display()))
 }
 
+/// Volumes whose options ask for a mount, and where.
+#[derive(Debug, Default)]
+pub(crate) struct VolumeMounts(Vec<(PathBuf, LocalMount)>);
+
+impl VolumeMounts {
+    /// Those among `records`.
+    pub(crate) fn of<'a>(inner: &Inner, records: impl Iterator<Item = &'a MountRecord>) -> Self {
+        let wanted = |record: &MountRecord| {
+            let volume = inner.volumes.get(&record.name).ok()?;
+            Some((inner.volumes.mountpoint(&volume.name), volume.local_mount()?))
+        };
+        Self(records.filter(|record| record.is_volume()).filter_map(wanted).collect())
+    }
+
+    /// Mounts them in this thread's namespace, unless a container that runs has them mounted.
+    fn mount(&self) -> Result<()> {
+        self.0.iter().try_for_each(|(target, _)| self.mount_at(target))
+    }
+
+    /// Mounts the one that belongs at `path`, if any does and is not mounted.
+    pub(crate) fn mount_at(&self, path: &Path) -> Result<()> {
+        match self.0.iter().find(|(target, _)| target == path) {
+            Some((target, wanted)) if !volume::is_mounted(target) => volume::mount(wanted, target)
+                .map_err(|cause| cause.context(volume::mounting(target))),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Mounts a stopped container's root and its volumes for `work` alone. Blocks.
 pub(crate) fn with_stopped_root<T: Send>(
     layer: &ContainerLayer,
     mounts: &BTreeMap<String, MountRecord>,
+    overlaid: &VolumeMounts,
     work: impl FnOnce(BorrowedFd<'_>) -> Result<T> + Send,
 ) -> Result<T> {
     // The thread takes the namespace with it when it ends, and the mounts with that.
@@ -86,6 +119,7 @@ pub(crate) fn with_stopped_root<T: Send>(
                 davit_sys::namespace::unshare(davit_sys::namespace::MOUNT)
                     .context(|| "make a mount namespace")?;
                 let root = mount_root(layer)?;
+                overlaid.mount()?;
                 mount_volumes(root.as_fd(), mounts)?;
                 work(root.as_fd())
             })

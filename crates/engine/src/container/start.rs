@@ -85,6 +85,9 @@ struct Prepared {
 
 fn prepare(inner: &Arc<Inner>, container: &Container) -> Result<Prepared> {
     let mut snapshot = Box::new(Snapshot::clone(&container.snapshot()));
+    for volume in snapshot.volumes() {
+        inner.volumes.acquire(volume, container.id.as_str())?;
+    }
     make_bind_sources(&snapshot)?;
     let join = network::join(inner, &snapshot)?;
     network::connect(&mut snapshot, &join)?;
@@ -377,6 +380,7 @@ async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, why: &Error) {
     let (shared, known) = (Arc::clone(inner), Arc::clone(container));
     let released = blocking(move || {
         shared.resolver.forget(&shared, known.id.as_str());
+        supervise::release_volumes(&shared, &known);
         shared.networks.remove_sandbox(known.id.as_str())
     })
     .await;

@@ -172,6 +172,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, container: &Arc<Container>) {
         shared.resolver.forget(&shared, known.id.as_str());
         let result = shared.networks.remove_sandbox(known.id.as_str());
         sweep(&shared, &known);
+        release_volumes(&shared, &known);
         result
     });
     report(container, "release the network", removed.await);
@@ -197,6 +198,14 @@ fn sweep(inner: &Inner, container: &Container) {
     if let Ok(layer) = inner.images.container_layer(&container.id) {
         // Not mounted is the usual case.
         let _ = rustix::mount::unmount(&layer.merged, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Unmounts the volumes that nobody else uses.
+pub(crate) fn release_volumes(inner: &Inner, container: &Container) {
+    for volume in container.snapshot().volumes() {
+        let released = inner.volumes.release(volume, container.id.as_str());
+        report(container, "release a volume", released);
     }
 }
 

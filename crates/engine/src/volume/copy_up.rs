@@ -12,8 +12,13 @@ use crate::container::MountRecord;
 
 /// Copies the directory at the mount's destination inside `root` into its volume. Links on the way
 /// there, the last name included, lead to where they do inside the container. Nothing there, or
-/// something else than a directory, is nothing to copy.
-pub(crate) fn fill(root: BorrowedFd<'_>, mount: &MountRecord) -> Result<()> {
+/// something else than a directory, is nothing to copy; a volume that has something keeps it.
+/// `mount_volume` is called before the volume is looked at.
+pub(crate) fn fill(
+    root: BorrowedFd<'_>,
+    mount: &MountRecord,
+    mount_volume: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let failed = || format!("copy {} into volume {}", mount.destination, mount.name);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -22,6 +27,10 @@ pub(crate) fn fill(root: BorrowedFd<'_>, mount: &MountRecord) -> Result<()> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
         Err(errno) => return Err(errno).context(failed),
     };
+    mount_volume()?;
+    if !is_empty(Path::new(&mount.source)) {
+        return Ok(());
+    }
     let volume = std::fs::File::open(&mount.source).context(failed)?;
     let (reader, writer) = std::io::pipe().context(failed)?;
     // One thread packs into the pipe while this one unpacks: ownership, links and attributes are
@@ -36,6 +45,11 @@ pub(crate) fn fill(root: BorrowedFd<'_>, mount: &MountRecord) -> Result<()> {
         // The packing side's failure explains the other one's, not the other way round.
         packed.and(unpacked.map(|_| ())).context(failed)
     })
+}
+
+/// Whether there is nothing in a directory; no directory isn't empty.
+pub(crate) fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 #[cfg(test)]
@@ -71,7 +85,7 @@ mod tests {
                 source: volume.display().to_string(),
                 ..MountRecord::default()
             };
-            fill(opened.as_fd(), &mount).expect(destination);
+            fill(opened.as_fd(), &mount, || Ok(())).expect(destination);
             let content = fs::read_to_string(volume.join("link")).ok();
             assert_eq!(content.as_deref(), filled.then_some("content"), "{destination}");
             let mode = fs::metadata(&volume).expect("volume").permissions().mode() & 0o777;

@@ -1,14 +1,19 @@
 //! Volumes: the store, and the verbs about them.
 
 mod copy_up;
+mod mount;
+mod options;
 mod store;
+mod usage;
 mod verbs;
 
 use std::collections::BTreeMap;
 
-pub(crate) use copy_up::fill;
-pub(crate) use store::Volumes;
-pub(crate) use verbs::{api_volume, directory_size};
+pub(crate) use copy_up::{fill, is_empty};
+pub(crate) use mount::{is_mounted, mount};
+pub(crate) use options::{LocalMount, Options};
+pub(crate) use store::{Volumes, Wanted, mounting};
+pub(crate) use verbs::{api_volume, check_driver, directory_size};
 
 use crate::engine::Inner;
 

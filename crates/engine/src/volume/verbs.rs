@@ -9,10 +9,10 @@ use davit_api::filters::{VOLUMES, VOLUMES_PRUNE};
 use davit_api::volume::{
     Volume as ApiVolume, VolumeCreateRequest, VolumesListResponse, VolumesPruneResponse,
 };
-use davit_types::{Error, Result};
+use davit_types::{Error, Kind, Result};
 use regex_lite::Regex;
 
-use super::store::Volume;
+use super::store::{Volume, Wanted};
 use crate::container::blocking;
 use crate::engine::Inner;
 use crate::{Engine, error};
@@ -23,16 +23,15 @@ impl Engine {
     /// # Errors
     /// A bad name, driver or option.
     pub async fn create_volume(&self, body: VolumeCreateRequest) -> Result<ApiVolume> {
-        if !matches!(body.driver.as_str(), "" | "local") {
-            return Err(Error::not_found(format!(
-                "error looking up volume plugin {0}: plugin {0:?} not found",
-                body.driver
-            )));
-        }
+        check_driver(&body.driver).map_err(|error| error.with_kind(Kind::NotFound))?;
         let inner = Arc::clone(self.inner());
         blocking(move || {
-            let options = body.driver_opts.filter(|options| !options.is_empty());
-            let (volume, new) = inner.volumes.create(Some(&body.name), body.labels, options)?;
+            let (volume, new) = inner.volumes.create(&Wanted {
+                name: &body.name,
+                labels: body.labels.as_ref(),
+                options: body.driver_opts.as_ref(),
+                holder: None,
+            })?;
             if new {
                 super::publish(&inner, "create", &volume.name, BTreeMap::new());
             }
@@ -89,14 +88,7 @@ impl Engine {
                 Err(_) if force => return Ok(()),
                 found => found?,
             };
-            let users = inner.users_of_volume(&name);
-            if !users.is_empty() {
-                return Err(Error::conflict(format!(
-                    "remove {name}: volume is in use - [{}]",
-                    users.join(", ")
-                )));
-            }
-            inner.volumes.remove(&name, &inner.trash())?;
+            inner.volumes.remove(&name, &inner.trash(), || inner.users_of_volume(&name))?;
             super::publish(&inner, "destroy", &name, BTreeMap::new());
             Ok(())
         })
@@ -117,7 +109,9 @@ impl Engine {
         let mut space_reclaimed = 0;
         for volume in self.inner().volumes.list() {
             let labels = volume.labels.clone().unwrap_or_default();
-            if !(all || volume.is_anonymous()) || !filters.match_labels(&labels) {
+            // What others gave it to mount is theirs to keep.
+            let is_plain = volume.options.is_none();
+            if !is_plain || !(all || volume.is_anonymous()) || !filters.match_labels(&labels) {
                 continue;
             }
             let mountpoint = self.inner().volumes.mountpoint(&volume.name);
@@ -132,6 +126,18 @@ impl Engine {
         self.inner().events.publish("volume", "prune", "", [reclaimed].into());
         Ok(VolumesPruneResponse { volumes_deleted: Some(deleted), space_reclaimed })
     }
+}
+
+/// The only driver is `local`, which is meant when there is no name.
+///
+/// # Errors
+/// Not a 404, which clients of `containers/create` take for a missing image.
+pub(crate) fn check_driver(name: &str) -> Result<()> {
+    if matches!(name, "" | "local") {
+        return Ok(());
+    }
+    let message = format!("error looking up volume plugin {name}: plugin {name:?} not found");
+    Err(Error::invalid(message))
 }
 
 /// A volume in the API's form.
