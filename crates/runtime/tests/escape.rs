@@ -550,13 +550,14 @@ fn cve_2025_52881_a_setting_is_written_to_the_kernel_alone() {
         let bundle = Bundle::new();
         let trap = bundle.dir.join("trap");
         fs::write(&trap, "untouched").expect("a file");
-        // As a race in a shared mount would leave it: the file is another one.
-        const SETTING: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+        // As a race in a shared mount would leave it: the file is another one. Settings of networks
+        // would not do, whose files are others in each.
+        const SETTING: &str = "/proc/sys/kernel/domainname";
         rustix::mount::mount_bind(&trap, SETTING).expect("a mount");
         let mut spec = bundle.spec(&["cat", SETTING]);
-        spec["linux"]["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "77"});
+        spec["linux"]["sysctl"] = json!({"kernel.domainname": "inside"});
         let output = bundle.run(spec).expect("it runs");
-        assert_eq!(output.stdout, "77\n", "{output:?}");
+        assert_eq!(output.stdout, "inside\n", "{output:?}");
         assert_eq!(fs::read_to_string(&trap).expect("readable"), "untouched");
         rustix::mount::unmount(SETTING, rustix::mount::UnmountFlags::empty()).expect("unmounted");
         bundle.assert_nothing_left();
