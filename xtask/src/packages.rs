@@ -42,6 +42,8 @@ const BASE: &[Package] = &[
 
 /// For tests alone.
 const TESTS: &[Package] = &[
+    package("dig", "bind9-dnsutils", "asks the resolver"),
+    package("dnsmasq", "dnsmasq-base", "a server for the resolver to ask"),
     package("script", "bsdutils", "a terminal for interactive commands"),
     package("iptables-nft", "iptables", "puts an administrator's rules beside ours"),
     package("python3", "python3-venv", "runs Docker's Python SDK"),

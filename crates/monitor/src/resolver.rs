@@ -77,4 +77,18 @@ pub struct Endpoint {
     pub names: Vec<String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its ports, as exposed or published.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+}
+
+/// Ports of one protocol that follow each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// The first one.
+    pub first: u16,
+    /// The last one.
+    pub last: u16,
 }

@@ -114,7 +114,7 @@ pub fn internal_resolv_conf(spec: &ResolvConf<'_>) -> String {
     } else {
         (spec.options.to_vec(), "override")
     };
-    let has_ndots = options.iter().any(|option| option.starts_with("ndots:"));
+    let has_ndots = sets_ndots(spec.options, spec.host);
     let origin = if has_ndots { origin } else { "internal" };
     if !has_ndots {
         options.push("ndots:0".to_owned());
@@ -160,6 +160,14 @@ pub fn host_resolv_conf() -> Result<(PathBuf, String)> {
 /// Whether the file's only name server is systemd-resolved's stub.
 pub fn uses_resolved_stub(text: &str) -> bool {
     Parsed::from_text(text).nameservers == [RESOLVED_STUB.to_string()]
+}
+
+/// Whether the options say from how many dots on a name is looked up as it is.
+///
+/// `options` are those asked for; without any the host's file counts.
+pub fn sets_ndots(options: &[String], host: &str) -> bool {
+    let sets = |options: &[String]| options.iter().any(|option| option.starts_with("ndots:"));
+    if options.is_empty() { sets(&Parsed::from_text(host).options) } else { sets(options) }
 }
 
 /// A `resolv.conf` taken apart.

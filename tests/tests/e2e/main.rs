@@ -7,6 +7,7 @@ mod setup;
 
 mod confinement;
 mod cycles;
+mod dns;
 mod docker_cli;
 mod errors;
 mod hops;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use davit_network::Endpoint;
 use davit_network::files::{
-    Hosts, ResolvConf, host_resolv_conf, hosts, internal_resolv_conf, resolv_conf,
+    Hosts, ResolvConf, host_resolv_conf, hosts, internal_resolv_conf, resolv_conf, sets_ndots,
 };
 use davit_types::{Context, Error, Result};
 
@@ -175,10 +175,6 @@ fn resolv_conf_text(
     (is_host, internal): (bool, bool),
 ) -> Result<String> {
     let host_config = &snapshot.host_config;
-    let list = |given: &Option<Vec<String>>, default: &[String]| match given.as_deref() {
-        None | Some([]) => default.to_vec(),
-        Some(given) => given.to_vec(),
-    };
     let nameservers = nameservers(inner, snapshot)?;
     if is_host && nameservers.is_empty() {
         return std::fs::read_to_string("/etc/resolv.conf").or_else(|_| Ok(String::new()));
@@ -198,7 +194,21 @@ fn resolv_conf_text(
         host_path: &path.display().to_string(),
         ipv6: false,
         nameservers: &nameservers,
-        search: &list(&host_config.dns_search, &inner.config.dns_search),
-        options: &list(&host_config.dns_options, &inner.config.dns_options),
+        search: or_default(host_config.dns_search.as_deref(), &inner.config.dns_search),
+        options: or_default(host_config.dns_options.as_deref(), &inner.config.dns_options),
     }))
+}
+
+/// What the container asks for, else what the daemon has for all.
+fn or_default<'a>(given: Option<&'a [String]>, default: &'a [String]) -> &'a [String] {
+    given.filter(|given| !given.is_empty()).unwrap_or(default)
+}
+
+/// Whether somebody has said which names are complete without a dot.
+pub(crate) fn ndots_are_set(inner: &Inner, snapshot: &Snapshot) -> bool {
+    let options =
+        or_default(snapshot.host_config.dns_options.as_deref(), &inner.config.dns_options);
+    // The resolver's text starts from this file, too; without one nothing is set.
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    sets_ndots(options, &host)
 }

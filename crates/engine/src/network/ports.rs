@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use davit_api::container::{Config, HostConfig, Port, PortBinding, PortMap};
+use davit_monitor::resolver::Ports;
 use davit_network::{PortBinding as Bound, PortRequest, Protocol};
 use davit_types::{Error, Result};
 
@@ -43,6 +44,28 @@ pub(crate) fn requests(config: &Config, host_config: &HostConfig) -> Result<Vec<
         }
     }
     Ok(requests)
+}
+
+/// The ports that others may look up: those exposed or published, as few runs.
+pub(crate) fn known(config: &Config, host_config: &HostConfig) -> Vec<Ports> {
+    let published = host_config.port_bindings.iter().flatten().map(|(port, _)| port);
+    let named = config.exposed_ports.keys().chain(published);
+    let mut ports: Vec<(String, u16)> = named
+        .filter_map(|port| parse_port(port).ok())
+        .map(|(port, protocol)| (protocol.to_string(), port))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let follows = |one: &(String, u16), other: &(String, u16)| {
+        one.0 == other.0 && one.1.checked_add(1) == Some(other.1)
+    };
+    ports
+        .chunk_by(follows)
+        .filter_map(|run| {
+            let ((protocol, first), (_, last)) = (run.first()?, run.last()?);
+            Some(Ports { protocol: protocol.clone(), first: *first, last: *last })
+        })
+        .collect()
 }
 
 /// `80/tcp`, `80`.
@@ -163,6 +186,19 @@ mod tests {
             };
             assert!(requests(&Config::default(), &host_config).is_err(), "{port}");
         }
+    }
+
+    #[test]
+    fn known_ports_are_few_runs() {
+        let mut config = Config::default();
+        for port in ["80/tcp", "81/tcp", "81/udp", "443"] {
+            config.exposed_ports.insert(port.into(), Empty);
+        }
+        let bindings = (82..=5000).map(|port| (format!("{port}/tcp"), None)).collect();
+        let host_config = HostConfig { port_bindings: Some(bindings), ..HostConfig::default() };
+        let found = known(&config, &host_config);
+        let run = |protocol: &str, first, last| Ports { protocol: protocol.into(), first, last };
+        assert_eq!(found, [run("tcp", 80, 5000), run("udp", 81, 81)]);
     }
 
     #[test]

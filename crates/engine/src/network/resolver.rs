@@ -19,7 +19,7 @@ use davit_sys::fdpass;
 use davit_types::{Context, Error, Result};
 use rustix::net::sockopt;
 
-use super::files::nameservers;
+use super::files::{nameservers, ndots_are_set};
 use crate::container::Snapshot;
 use crate::engine::Inner;
 
@@ -257,15 +257,16 @@ fn view(inner: &Inner, snapshot: &Snapshot) -> Result<Option<View>> {
             network_name: given.network_name.clone(),
             names,
             addresses: given.addresses().collect::<Vec<IpAddr>>(),
+            ports: super::ports::known(&record.config, &snapshot.host_config),
         });
     }
     if endpoints.is_empty() {
         return Ok(None);
     }
     container.servers = nameservers(inner, snapshot)?;
-    container.forwards = sandbox.gateway().is_some();
-    let mut options = snapshot.host_config.dns_options.iter().flatten();
-    container.forwards_single_labels = !options.any(|option| option.starts_with("ndots:"));
+    // From the host nothing is asked for those that are shut in; their own servers may be beside them.
+    container.forwards = sandbox.gateway().is_some() || !container.servers.is_empty();
+    container.forwards_single_labels = !ndots_are_set(inner, snapshot);
     Ok(Some(View { container, endpoints, sandbox }))
 }
 

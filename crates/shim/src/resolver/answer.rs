@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use davit_monitor::resolver::Container;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::tables::Tables;
+use super::tables::{Service, Tables};
 
 /// Seconds that an answer may be kept, as with Docker.
 const TTL: u32 = 600;
@@ -42,6 +42,13 @@ pub(super) fn decide(tables: &Tables, container: &Container, bytes: &[u8], turn:
     let full = question.name().to_ascii().to_lowercase();
     let name = full.trim_end_matches('.').to_owned();
     if question.query_class() == DNSClass::IN {
+        if question.query_type() == RecordType::SRV
+            && let Some(services) = tables.services(container, &name)
+        {
+            let mut answer = respond(&query, ResponseCode::NoError);
+            add_services(&mut answer, question.name(), services);
+            return Verdict::Answer(Box::new(answer));
+        }
         let found = match question.query_type() {
             RecordType::PTR => pointer(tables, container, &name, question.name()),
             kind => by_name(tables, container, &name, (question.name(), kind), turn),
@@ -54,7 +61,8 @@ pub(super) fn decide(tables: &Tables, container: &Container, bytes: &[u8], turn:
     }
     let is_single = !name.contains('.');
     if !container.forwards || (is_single && !container.forwards_single_labels) {
-        let code = if container.forwards { ResponseCode::NXDomain } else { ResponseCode::ServFail };
+        // A name without a dot is then asked for again, with a domain: it is no error.
+        let code = if container.forwards { ResponseCode::NoError } else { ResponseCode::ServFail };
         return refusal(&query, code);
     }
     Verdict::Forward
@@ -144,14 +152,25 @@ fn by_name(
         let by = turn % addresses.len();
         addresses.rotate_left(by);
     }
-    let record = |ip| {
-        let data = match ip {
-            IpAddr::V4(ip) => RData::A(A(ip)),
-            IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
-        };
-        Record::from_rdata(asked.clone(), TTL, data)
+    Some(addresses.into_iter().map(|ip| address(asked, ip)).collect())
+}
+
+fn address(name: &Name, ip: IpAddr) -> Record {
+    let data = match ip {
+        IpAddr::V4(ip) => RData::A(A(ip)),
+        IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
     };
-    Some(addresses.into_iter().map(record).collect())
+    Record::from_rdata(name.clone(), TTL, data)
+}
+
+/// Who serves, and besides, their addresses.
+fn add_services(answer: &mut Message, asked: &Name, services: Vec<Service>) {
+    for Service { host, port, addresses } in services {
+        let Ok(host) = Name::from_str(&format!("{host}.")) else { continue };
+        let data = RData::SRV(SRV::new(0, 0, port, host.clone()));
+        answer.answers.push(Record::from_rdata(asked.clone(), TTL, data));
+        answer.additionals.extend(addresses.into_iter().map(|ip| address(&host, ip)));
+    }
 }
 
 fn pointer(
@@ -182,7 +201,7 @@ fn reverse(name: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use davit_monitor::resolver::Endpoint;
+    use davit_monitor::resolver::{Endpoint, Ports};
     use hickory_proto::op::Query;
 
     use super::*;
@@ -195,6 +214,7 @@ mod tests {
             network_name: "net".into(),
             names: vec!["web".into(), "al".into()],
             addresses: vec!["10.0.0.2".parse().expect("one"), "10.0.0.3".parse().expect("one")],
+            ports: vec![Ports { protocol: "tcp".into(), first: 80, last: 80 }],
         });
         let container = Container {
             networks: vec!["n".into()],
@@ -243,13 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_are_exposed_have_service_records() {
+        let (_, container) = setting();
+        let found = answered(&container, "_80._tcp.Web.", RecordType::SRV).expect("known");
+        let host = Name::from_str("web.net.").expect("a name");
+        assert_eq!(found.answers[0].data, RData::SRV(SRV::new(0, 0, 80, host.clone())));
+        assert_eq!((found.answers.len(), found.additionals.len()), (1, 2));
+        assert_eq!(found.additionals[0].name, host);
+        let empty = answered(&container, "_81._tcp.web.", RecordType::SRV).expect("known");
+        assert_eq!(empty.metadata.response_code, ResponseCode::NoError);
+        assert!(empty.answers.is_empty());
+        assert!(answered(&container, "_80._tcp.example.com.", RecordType::SRV).is_none());
+    }
+
+    #[test]
     fn without_servers_unknown_names_fail() {
         let (_, mut container) = setting();
         container.forwards_single_labels = false;
         let code = |container: &Container, name| {
             answered(container, name, RecordType::A).map(|message| message.metadata.response_code)
         };
-        assert_eq!(code(&container, "nosuch."), Some(ResponseCode::NXDomain));
+        assert_eq!(code(&container, "nosuch."), Some(ResponseCode::NoError));
         assert_eq!(code(&container, "example.com."), None);
         container.forwards = false;
         assert_eq!(code(&container, "example.com."), Some(ResponseCode::ServFail));
@@ -266,6 +300,7 @@ mod tests {
             network_name: "net".into(),
             names: vec!["many".into()],
             addresses,
+            ports: Vec::new(),
         });
         let bytes = query("many.", RecordType::A);
         let Verdict::Answer(message) = decide(&tables, &container, &bytes, 0) else {

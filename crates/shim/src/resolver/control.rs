@@ -134,5 +134,6 @@ impl Resolver {
     fn forget(&mut self, id: &str) {
         self.servers.remove(id, &mut self.watch);
         self.tables.forget_container(id);
+        self.upstream.forget(id);
     }
 }

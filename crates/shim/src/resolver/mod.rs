@@ -6,9 +6,13 @@
 //! down, and ends when it is without both daemon and containers. One thread, one epoll loop.
 
 mod answer;
+mod attempt;
 mod cache;
 mod control;
+mod health;
+mod host;
 mod server;
+mod services;
 mod tables;
 mod upstream;
 
@@ -24,6 +28,7 @@ use rustix::process::{Resource, Rlimit};
 
 use control::Control;
 use server::{Client, Servers};
+use services::Services;
 use tables::Tables;
 use upstream::Upstream;
 
@@ -98,7 +103,7 @@ pub(crate) fn run() -> Result<()> {
         watch,
         listener,
         control: Control::default(),
-        tables: Tables::default(),
+        tables: Tables::new(Services::read()),
         servers: Servers::default(),
         upstream: Upstream::new().context(|| "open the own network namespace")?,
         turn: 0,

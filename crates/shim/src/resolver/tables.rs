@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use davit_monitor::resolver::{Container, Endpoint};
 
+use super::services::Services;
+
 /// All names of all networks.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -14,9 +16,23 @@ pub(super) struct Tables {
     names: BTreeMap<(String, String), BTreeSet<String>>,
     /// Endpoints by network and address.
     addresses: BTreeMap<(String, IpAddr), String>,
+    services: Services,
+}
+
+/// Somebody who serves a port.
+#[derive(Debug, PartialEq)]
+pub(super) struct Service {
+    /// The full name.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Tables {
+    pub(super) fn new(services: Services) -> Self {
+        Self { services, ..Self::default() }
+    }
+
     pub(super) fn set_container(&mut self, container: Container) {
         self.containers.insert(container.id.clone(), container);
     }
@@ -68,6 +84,33 @@ impl Tables {
     /// The addresses of a name in lower case without its final dot, as `container` sees it; `None`
     /// if there is nobody of that name.
     pub(super) fn addresses(&self, container: &Container, name: &str) -> Option<Vec<IpAddr>> {
+        let found = self.find(container, name)?;
+        Some(found.into_iter().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect())
+    }
+
+    /// Who serves `_SERVICE._PROTOCOL.NAME`, or `_PORT._PROTOCOL.NAME`; `None` if there is nobody
+    /// of that name.
+    pub(super) fn services(&self, container: &Container, name: &str) -> Option<Vec<Service>> {
+        let mut labels = name.splitn(3, '.');
+        let (Some(service), Some(protocol), Some(name)) =
+            (labels.next()?.strip_prefix('_'), labels.next()?.strip_prefix('_'), labels.next())
+        else {
+            return None;
+        };
+        let found = self.find(container, name)?;
+        let Some(port) = self.services.port(service, protocol) else { return Some(Vec::new()) };
+        let serves = |endpoint: &&Endpoint| {
+            let mut ports = endpoint.ports.iter();
+            ports.any(|one| one.protocol == protocol && (one.first..=one.last).contains(&port))
+        };
+        let service = |endpoint: &Endpoint| {
+            let addresses = endpoint.addresses.clone();
+            Some(Service { host: full_name(endpoint)?, port, addresses })
+        };
+        Some(found.into_iter().filter(serves).filter_map(service).collect())
+    }
+
+    fn find(&self, container: &Container, name: &str) -> Option<Vec<&Endpoint>> {
         let target = container.links.iter().find(|(alias, _)| alias.to_lowercase() == name);
         if let Some(found) = target.and_then(|(_, target)| self.named(container, target)) {
             return Some(found);
@@ -75,7 +118,7 @@ impl Tables {
         self.named(container, name)
     }
 
-    fn named(&self, container: &Container, name: &str) -> Option<Vec<IpAddr>> {
+    fn named(&self, container: &Container, name: &str) -> Option<Vec<&Endpoint>> {
         let found = container.networks.iter().find_map(|network| self.on(network, name));
         found.or_else(|| {
             // NAME.NETWORK; both may have dots.
@@ -90,10 +133,9 @@ impl Tables {
         })
     }
 
-    fn on(&self, network: &str, name: &str) -> Option<Vec<IpAddr>> {
+    fn on(&self, network: &str, name: &str) -> Option<Vec<&Endpoint>> {
         let ids = self.names.get(&(network.to_owned(), name.to_lowercase()))?;
-        let endpoints = ids.iter().filter_map(|id| self.endpoints.get(id));
-        Some(endpoints.flat_map(|endpoint| endpoint.addresses.iter().copied()).collect())
+        Some(ids.iter().filter_map(|id| self.endpoints.get(id)).collect())
     }
 
     fn is_called(&self, network: &str, name: &str) -> bool {
@@ -105,13 +147,19 @@ impl Tables {
     pub(super) fn name_of(&self, container: &Container, address: IpAddr) -> Option<String> {
         container.networks.iter().find_map(|network| {
             let endpoint = self.endpoints.get(self.addresses.get(&(network.clone(), address))?)?;
-            Some(format!("{}.{}", endpoint.names.first()?, endpoint.network_name))
+            full_name(endpoint)
         })
     }
 }
 
+fn full_name(endpoint: &Endpoint) -> Option<String> {
+    Some(format!("{}.{}", endpoint.names.first()?, endpoint.network_name))
+}
+
 #[cfg(test)]
 mod tests {
+    use davit_monitor::resolver::Ports;
+
     use super::*;
 
     fn endpoint(id: &str, network: &str, names: &[&str], addresses: &[&str]) -> Endpoint {
@@ -121,6 +169,7 @@ mod tests {
             network_name: format!("{network}.Net"),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             addresses: addresses.iter().map(|ip| ip.parse().expect("an address")).collect(),
+            ports: vec![Ports { protocol: "tcp".to_owned(), first: 80, last: 82 }],
         }
     }
 
@@ -150,6 +199,18 @@ mod tests {
         let address = "10.0.0.2".parse().expect("an address");
         assert_eq!(tables.name_of(&a, address).as_deref(), Some("Web.a.Net"));
         assert_eq!(tables.name_of(&on(&["b"]), address), None);
+
+        let served = |container: &Container, name: &str| {
+            let services = tables.services(container, name)?;
+            Some(services.into_iter().map(|one| (one.host, one.port)).collect::<Vec<_>>())
+        };
+        assert_eq!(served(&a, "_80._tcp.web"), Some(vec![("Web.a.Net".to_owned(), 80)]));
+        assert_eq!(served(&b, "_82._tcp.db"), Some(vec![("web.b.Net".to_owned(), 82)]));
+        for known in ["_83._tcp.web", "_80._udp.web", "_x._tcp.web"] {
+            assert_eq!(served(&a, known), Some(Vec::new()), "{known}");
+        }
+        assert_eq!(served(&a, "_80._tcp.nosuch"), None);
+        assert_eq!(served(&a, "web"), None);
 
         tables.forget_endpoint("e1");
         assert_eq!(tables.addresses(&a, "web"), None);
