@@ -150,6 +150,55 @@ fn a_user_namespace_can_be_joined_with_what_belongs_to_it() {
     });
 }
 
+#[test]
+fn namespaces_of_another_container_can_be_joined() {
+    sandboxed("namespaces::namespaces_of_another_container_can_be_joined", || {
+        // The type in the configuration, and the name in `/proc/<pid>/ns`.
+        const KINDS: &[(&str, &str)] = &[
+            ("pid", "pid"),
+            ("network", "net"),
+            ("ipc", "ipc"),
+            ("uts", "uts"),
+            ("cgroup", "cgroup"),
+            ("time", "time"),
+        ];
+        let bundle = Bundle::new();
+        let mut other = bundle.spec(&["sleep", "1000"]);
+        other["linux"]["cgroupsPath"] = json!(format!("{}-other", bundle.cgroup));
+        other["linux"]["timeOffsets"] = json!({"boottime": {"secs": 864_000}});
+        other["linux"]["namespaces"]
+            .as_array_mut()
+            .expect("a list")
+            .push(json!({"type": "cgroup"}));
+        let holder = bundle.create(other, Streams::new().stdio).expect("created");
+        fs::rename(bundle.root.join("c1"), bundle.root.join("other")).expect("another id");
+        let path = |name: &str| format!("/proc/{}/ns/{name}", holder.pid);
+
+        let names: Vec<&str> = KINDS.iter().map(|(_, name)| *name).collect();
+        let script = format!(
+            "for name in {}; do readlink /proc/self/ns/$name; done; \
+             hostname; cat /proc/self/oom_score_adj; ls -d /proc/1",
+            names.join(" ")
+        );
+        let mut spec = bundle.spec(&["sh", "-c", &script]);
+        spec["hostname"] = json!("");
+        spec["process"]["oomScoreAdj"] = json!(321);
+        spec["linux"]["sysctl"] = json!({});
+        let joined = KINDS.iter().map(|(kind, name)| json!({"type": kind, "path": path(name)}));
+        spec["linux"]["namespaces"] = joined.chain([json!({"type": "mount"})]).collect();
+        let output = bundle.run(spec).expect("it runs");
+        let own = |name: &&str| fs::read_link(format!("/proc/self/ns/{name}")).expect("ours");
+        let theirs = |name: &&str| fs::read_link(path(name)).expect("a namespace");
+        assert!(names.iter().all(|name| own(name) != theirs(name)));
+        let expected: Vec<_> =
+            names.iter().map(|name| theirs(name).to_string_lossy().into_owned()).collect();
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        assert_eq!(lines[..names.len()], expected, "{output:?}");
+        assert_eq!(lines[names.len()..], ["box", "321", "/proc/1"], "{output:?}");
+        end(&holder);
+    });
+}
+
 /// A process in a mount namespace of its own.
 struct MountHolder(Child);
 
