@@ -3,9 +3,10 @@
 //! Version 1 takes rules one by one through `devices.allow` and `devices.deny`, version 2 as a program.
 
 use std::fmt;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 
-use super::{Cgroup, write_file};
+use super::{Cgroup, about};
 
 /// A rule; a later one wins over an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +117,17 @@ pub(super) fn apply(cgroup: &Cgroup, rules: &[DeviceRule]) -> io::Result<()> {
         return cgroup.attach_device_program(&effective(rules));
     }
     let Some(dir) = cgroup.directory("devices") else { return Ok(()) };
-    for rule in effective(rules) {
-        let file = dir.join(if rule.allow { "devices.allow" } else { "devices.deny" });
-        let total = rule.is_total();
-        write_file(&file, &if total { "a".to_owned() } else { rule.to_string() })?;
+    let rules = effective(rules);
+    // Rules of a kind follow each other as a rule: their file is opened once.
+    for rules in rules.chunk_by(|one, next| one.allow == next.allow) {
+        let path = dir.join(if rules[0].allow { "devices.allow" } else { "devices.deny" });
+        let file = OpenOptions::new().write(true).open(&path);
+        let mut file = file.map_err(|error| about(error, "open", &path))?;
+        for rule in rules {
+            let value = if rule.is_total() { "a".to_owned() } else { rule.to_string() };
+            let written = file.write_all(value.as_bytes());
+            written.map_err(|error| about(error, &format!("write {value:?} to"), &path))?;
+        }
     }
     Ok(())
 }
