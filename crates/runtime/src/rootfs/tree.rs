@@ -70,6 +70,9 @@ impl Tree {
             Err(Errno::NOENT) => {}
             other => return other,
         }
+        if let Some(made) = self.make_last(path, mode) {
+            return made;
+        }
         let path = self.without_links(path)?;
         let mut current = self.at(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?;
         let mut walked = PathBuf::from("/");
@@ -88,6 +91,14 @@ impl Tree {
             };
         }
         Ok(current)
+    }
+
+    /// Makes the directory `path` in one that is there; nothing if that one is missing too, or something
+    /// else has the name.
+    fn make_last(&self, path: &Path, mode: u32) -> Option<Result<OwnedFd, Errno>> {
+        let above = self.at(path.parent()?, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+        rustix::fs::mkdirat(&above, path.file_name()?, Mode::from_raw_mode(mode)).ok()?;
+        Some(self.at(path, OFlags::PATH | OFlags::DIRECTORY))
     }
 
     /// An `O_PATH` descriptor of `path`, in which no part may be a symbolic link (`ELOOP`).
