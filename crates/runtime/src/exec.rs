@@ -70,9 +70,9 @@ impl Target {
         if !state.is_alive() {
             return Err(stopped());
         }
-        let layout = Layout::detect().step("detect", "cgroups")?;
+        let layout = Layout::known().step("detect", "cgroups")?;
         let cgroup =
-            Cgroup::of_process(&layout, state.pid).step("find", "the container's cgroup")?;
+            Cgroup::of_process(layout, state.pid).step("find", "the container's cgroup")?;
         let has_own = state.cgroup.is_some();
         Ok(Self {
             pidfd,

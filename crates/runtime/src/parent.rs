@@ -118,7 +118,7 @@ impl Drop for Undo {
 
 pub(crate) fn probe(systemd_cgroup: bool) -> Result<Host, Failure> {
     Ok(Host {
-        cgroups: Layout::detect().step("detect", "cgroups")?,
+        cgroups: Layout::known().step("detect", "cgroups")?.clone(),
         time_namespaces: Path::new("/proc/self/ns/time").exists(),
         systemd: systemd_cgroup.then(systemd::here).transpose()?,
     })

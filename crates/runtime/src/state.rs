@@ -158,7 +158,8 @@ impl State {
 
     /// Its creator said all there is to say: that it waits to be started.
     pub(crate) fn finish(self, directory: &Path) -> Result<(), Failure> {
-        Self { unfinished: false, ..self }.save(directory)
+        // Of the copy only what there is to be removed is ever asked.
+        Self { unfinished: false, ..self }.save_file(directory, FILE)
     }
 
     /// Its status now.
@@ -223,11 +224,11 @@ impl State {
     /// There are no cgroups.
     pub fn open_cgroup(&self) -> io::Result<Option<Cgroup>> {
         let Some(path) = &self.cgroup else { return Ok(None) };
-        let layout = Layout::detect()?;
+        let layout = Layout::known()?;
         if self.cgroup_paths.is_empty() {
-            return Cgroup::open(&layout, path).map(Some);
+            return Cgroup::open(layout, path).map(Some);
         }
-        Ok(Some(Cgroup::from_paths(&layout, &self.cgroup_paths)))
+        Ok(Some(Cgroup::from_paths(layout, &self.cgroup_paths)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A hierarchy of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,19 @@ impl Layout {
         Self::parse(&fs::read_to_string("/proc/self/mountinfo")?).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "no cgroup file system is mounted")
         })
+    }
+
+    /// As [`Layout::detect`], but read once in the life of the process: hosts don't change it, and the
+    /// table of mounts may be long.
+    ///
+    /// # Errors
+    /// As [`Layout::detect`].
+    pub fn known() -> io::Result<&'static Self> {
+        static KNOWN: OnceLock<Layout> = OnceLock::new();
+        match KNOWN.get() {
+            Some(layout) => Ok(layout),
+            None => Self::detect().map(|layout| KNOWN.get_or_init(|| layout)),
+        }
     }
 
     /// Whether the unified hierarchy has the controllers.
