@@ -1,12 +1,14 @@
 //! Containers of an ordinary user.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use davit_runtime::state::{State, Status};
 use davit_runtime::{Failure, Launch};
+use davit_sys::cgroup::{Cgroup, Layout};
 use serde_json::{Value, json};
 
 use crate::support::{Bundle, Output, Streams, collect, process, sandboxed, wait};
@@ -17,6 +19,15 @@ const AS_USER: &str = "DAVIT_TEST_ROOTLESS";
 
 /// Runs `body` again as an ordinary user, with a bundle that belongs to him.
 fn as_user(name: &str, body: impl FnOnce(&Bundle)) {
+    as_user_in(name, |_| Vec::new(), body);
+}
+
+/// The same in the cgroups that root has prepared.
+fn as_user_in(
+    name: &str,
+    prepare: impl FnOnce(&Bundle) -> Vec<PathBuf>,
+    body: impl FnOnce(&Bundle),
+) {
     if let Some(dir) = std::env::var_os(AS_USER) {
         // The directory is root's to remove.
         let bundle = std::mem::ManuallyDrop::new(Bundle::at(PathBuf::from(dir)));
@@ -35,11 +46,24 @@ fn as_user(name: &str, body: impl FnOnce(&Bundle)) {
         let path = std::env::var("PATH").expect("a path");
         let path = format!("{}:{path}", fake_programs(&bundle).display());
         let user = USER.to_string();
-        let output = Command::new("setpriv")
-            .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        let join = "for dir in $CGROUPS; do echo 0 > $dir/cgroup.procs; done; exec \"$@\"";
+        let cgroups: Vec<_> = prepare(&bundle).into_iter().map(PathBuf::into_os_string).collect();
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                join,
+                "sh",
+                "setpriv",
+                "--reuid",
+                &user,
+                "--regid",
+                &user,
+                "--clear-groups",
+            ])
             .arg(&program)
             .args(["--exact", name, "--nocapture", "--test-threads=1"])
             .env(AS_USER, &bundle.dir)
+            .env("CGROUPS", cgroups.join(OsStr::new(" ")))
             .env("PATH", path)
             .current_dir(&bundle.dir)
             .output()
@@ -145,6 +169,52 @@ fn what_an_ordinary_user_can_not_have_is_refused() {
             with("/linux", "uidMappings", json!([{"containerID": 0, "hostID": USER, "size": 2}]));
         assert!(users.contains("newuidmap"), "{users}");
         assert!(!bundle.root.join("c1").exists());
+    });
+}
+
+/// Gives the user the cgroup above the container's, as a service manager does. Returned is one below
+/// it for himself: an ordinary user moves processes only within what is his.
+fn delegate(bundle: &Bundle) -> Vec<PathBuf> {
+    let layout = Layout::detect().expect("cgroups");
+    let (parent, _) = bundle.cgroup.rsplit_once('/').expect("a path");
+    let own = Cgroup::open(&layout, &format!("{parent}/own")).expect("a path");
+    own.create().expect("created");
+    let v1 = own.v1_directories().iter().map(|v1| v1.mount.clone());
+    let directories: Vec<PathBuf> = v1.chain(own.unified_directory().map(Path::to_owned)).collect();
+    for directory in &directories {
+        for directory in [directory, directory.parent().expect("the one above")] {
+            chown(directory, Some(USER), Some(USER)).expect("owned");
+            for file in ["cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control"] {
+                let file = directory.join(file);
+                if file.exists() {
+                    chown(file, Some(USER), Some(USER)).expect("owned");
+                }
+            }
+        }
+    }
+    directories
+}
+
+#[test]
+fn limits_hold_in_a_cgroup_that_is_delegated() {
+    let name = "rootless::limits_hold_in_a_cgroup_that_is_delegated";
+    as_user_in(name, delegate, |bundle| {
+        let mut spec = spec(bundle, "exec sleep 1000");
+        spec["linux"]["cgroupsPath"] = json!(bundle.cgroup);
+        spec["linux"]["resources"] =
+            json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 20}});
+        let launch = Launch { rootless: true, ..Launch::default() };
+        let created = bundle.create_with(spec, Streams::new().stdio, launch).expect("created");
+        created.start.start().expect("started");
+        let layout = Layout::detect().expect("cgroups");
+        let cgroup = Cgroup::open(&layout, &bundle.cgroup).expect("a path");
+        let stats = cgroup.stats().expect("counters");
+        assert_eq!((stats.memory.limit, stats.pids.limit), (67_108_864, Some(20)));
+        assert_eq!(cgroup.procs().expect("a list"), [created.pid]);
+        davit_runtime::kill(&bundle.root, "c1", 9).expect("killed");
+        wait(&created);
+        davit_runtime::delete(&bundle.root, "c1").expect("deleted");
+        assert!(!cgroup.exists());
     });
 }
 
