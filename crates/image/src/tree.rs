@@ -4,6 +4,7 @@
 //! in by a running container end inside the root, never outside. The last name of a path is never
 //! followed; what is done to it is done relative to its parent's descriptor.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,8 @@ const LOOKUP_ATTEMPTS: u32 = 64;
 /// Nothing below so many directories is read. A container can nest as many as it likes, and each one
 /// costs whoever walks them a descriptor and a piece of the stack.
 pub(crate) const MAXIMUM_DEPTH: usize = 512;
+/// Bytes of names of directories made on the way that are remembered.
+const MOST_IMPLIED: usize = 4 << 20;
 /// A directory this far down is moved up before it is deleted.
 const REMOVAL_DEPTH: usize = 64;
 
@@ -27,6 +30,10 @@ pub(crate) struct Tree<'fd> {
     root: BorrowedFd<'fd>,
     /// The parent used last: archives list a directory's entries one after the other.
     last: Option<(PathBuf, Rc<OwnedFd>)>,
+    /// Directories made on the way to something else.
+    implied: BTreeSet<PathBuf>,
+    /// Bytes that their names have taken so far.
+    implied_size: usize,
 }
 
 /// Whether missing directories on the way are made.
@@ -38,7 +45,7 @@ pub(crate) enum Missing {
 
 impl<'fd> Tree<'fd> {
     pub(crate) fn new(root: BorrowedFd<'fd>) -> Self {
-        Self { root, last: None }
+        Self { root, last: None, implied: BTreeSet::new(), implied_size: 0 }
     }
 
     /// Opens `path`, links followed inside the root, but not in the last place.
@@ -60,7 +67,7 @@ impl<'fd> Tree<'fd> {
     }
 
     /// Opens a directory, links followed inside the root.
-    pub(crate) fn directory(&self, path: &Path, missing: Missing) -> io::Result<OwnedFd> {
+    pub(crate) fn directory(&mut self, path: &Path, missing: Missing) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         match open_in_root(self.root, path, flags) {
             Err(Errno::NOENT) if missing == Missing::Create => {}
@@ -74,11 +81,26 @@ impl<'fd> Tree<'fd> {
                     let above = walked.parent().unwrap_or(Path::new(""));
                     let fd = open_in_root(self.root, above, OFlags::PATH | OFlags::DIRECTORY)?;
                     rustix::fs::mkdirat(&fd, name.as_os_str(), Mode::from_raw_mode(0o755))?;
+                    self.implied_size += walked.as_os_str().len();
+                    if self.implied_size <= MOST_IMPLIED {
+                        self.implied.insert(walked.clone());
+                    }
                 }
                 other => drop(other?),
             }
         }
         open_in_root(self.root, path, flags).map_err(io::Error::from)
+    }
+
+    /// The directory has been asked for itself.
+    pub(crate) fn listed(&mut self, path: &Path) {
+        self.implied.remove(path);
+    }
+
+    /// Directories that were made on the way and never asked for themselves. Not all of them when an
+    /// archive has more than any honest one.
+    pub(crate) fn into_implied(self) -> BTreeSet<PathBuf> {
+        self.implied
     }
 
     /// Forgets the remembered parent: something that may lie on its path went away.

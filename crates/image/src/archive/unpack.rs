@@ -50,12 +50,15 @@ pub struct UnpackOptions {
 }
 
 /// What was unpacked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Entries made.
     pub entries: u64,
     /// Bytes on disk, in whole blocks.
     pub disk_size: u64,
+    /// Directories that were made for what lies in them, as the archive has no entries of theirs;
+    /// an empty path is the root.
+    pub implied: Vec<PathBuf>,
 }
 
 /// Unpacks `reader` into `dir` inside `root` and reads it to its end.
@@ -77,6 +80,7 @@ pub fn unpack(
         options,
         directories: Vec::new(),
         done: Unpacked::default(),
+        is_root_listed: false,
         buffer: vec![0; BUFFER],
     };
     let (reader, heads) = Bounded::new(reader);
@@ -89,7 +93,9 @@ pub fn unpack(
     unpacker.finish()?;
     io::copy(&mut archive.into_inner().into_inner(), &mut io::sink())
         .context(|| "read archive to its end")?;
-    Ok(unpacker.done)
+    let root = (!unpacker.is_root_listed).then(PathBuf::new);
+    let implied = root.into_iter().chain(unpacker.tree.into_implied()).collect();
+    Ok(Unpacked { implied, ..unpacker.done })
 }
 
 struct Unpacker<'fd> {
@@ -99,6 +105,7 @@ struct Unpacker<'fd> {
     /// Times of directories are set last: every entry made in one changes them.
     directories: Vec<(PathBuf, Timespec)>,
     done: Unpacked,
+    is_root_listed: bool,
     buffer: Vec<u8>,
 }
 
@@ -179,6 +186,7 @@ impl Unpacker<'_> {
         let fd = self.tree.directory(&self.prefix, Missing::Create).context(|| "open the root")?;
         self.attributes(fd.as_fd(), OsStr::new("."), head)?;
         self.directories.push((self.prefix.clone(), head.mtime));
+        self.is_root_listed = true;
         Ok(())
     }
 
@@ -208,6 +216,7 @@ impl Unpacker<'_> {
                 set_opaque(parent, name)?;
             }
         }
+        self.tree.listed(path);
         self.attributes(parent, name, head)
     }
 

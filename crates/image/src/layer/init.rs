@@ -3,7 +3,8 @@
 //! Docker makes one per container between the image and the container's own layer; its contents
 //! depend on the image alone, so here it is one per image, and a container costs nothing more.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -52,59 +53,138 @@ pub(crate) fn init_layer_id(layers: &[LayerId]) -> LayerId {
     LayerId::new(Digest::from_sha256(hash.finalize()))
 }
 
-/// Fills `diff` with what the layers below (topmost first) lack.
-pub(crate) fn make_init_layer(diff: &Path, lower: Vec<PathBuf>) -> io::Result<()> {
+/// Fills `diff` with what the layers below (topmost first) lack, and gives back to directories the
+/// attributes that a layer took away that holds files in them without listing them. `implied` are
+/// those directories.
+pub(crate) fn make_init_layer(
+    diff: &Path,
+    lower: Vec<PathBuf>,
+    implied: BTreeSet<PathBuf>,
+) -> io::Result<()> {
+    let layers = lower.clone();
     let Some(image) = View::root(lower)? else {
         return NODES.iter().try_for_each(|(path, node)| {
             fs::create_dir_all(diff.join(path).parent().unwrap_or(diff))?;
             make(&diff.join(path), node)
         });
     };
-    copy_attributes(&image, diff)?;
+    let maker = Maker { diff, image: &image, implied };
+    maker.copy_attributes(&image, diff)?;
+    for path in &maker.implied {
+        let relative = layers.iter().find_map(|layer| path.strip_prefix(layer).ok());
+        maker.correct(relative.unwrap_or(Path::new("")))?;
+    }
     for (path, node) in &NODES {
         let path = Path::new(path);
-        let parents = path.parent().into_iter().flat_map(Path::components);
-        let parents: Vec<OsString> = parents.map(|part| part.as_os_str().to_owned()).collect();
-        let name = path.file_name().unwrap_or_default();
-        add(&image, diff, &parents, name, node)?;
+        maker.add(
+            path.parent().unwrap_or(Path::new("")),
+            path.file_name().unwrap_or_default(),
+            node,
+        )?;
     }
     // Making entries changed the times of the directories.
-    restore_times(Some(&image), diff)
+    maker.restore_times(Some(&image), diff)
 }
 
-fn add(
-    image: &View,
-    diff: &Path,
-    parents: &[OsString],
-    name: &OsStr,
-    node: &Node,
-) -> io::Result<()> {
-    let mut walked: Vec<(PathBuf, Option<View>)> = Vec::new();
-    let mut place = diff.to_owned();
-    for parent in parents {
-        place.push(parent);
-        let above = walked.last().map_or(Some(image), |(_, view)| view.as_ref());
-        let view = above.map(|above| above.child(parent)).transpose()?.flatten();
-        if view.as_ref().is_some_and(|view| !view.metadata.is_dir()) {
-            // The image has a link or file there: what is mounted finds its way through it.
+/// A directory: where it is here, and what the image has there.
+type Step = (PathBuf, Option<View>);
+
+struct Maker<'a> {
+    diff: &'a Path,
+    image: &'a View,
+    /// Directories in the layers whose attributes mean nothing.
+    implied: BTreeSet<PathBuf>,
+}
+
+impl Maker<'_> {
+    /// The path of the directory whose attributes count: the topmost one that its layer lists.
+    fn listed<'v>(&self, view: &'v View) -> Option<&'v PathBuf> {
+        let mut paths = view.paths().iter();
+        paths.find(|path| !self.implied.contains(*path)).or(view.paths().first())
+    }
+
+    /// Makes the directory here if its topmost one has wrong attributes.
+    fn correct(&self, path: &Path) -> io::Result<()> {
+        let Some(walked) = self.walk(path)? else { return Ok(()) };
+        match walked.last() {
+            Some((_, Some(view))) if self.listed(view) != view.paths().first() => {
+                self.make_directories(&walked)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&self, parent: &Path, name: &OsStr, node: &Node) -> io::Result<()> {
+        // Where the image has a link or file, what is mounted finds its way through it.
+        let Some(walked) = self.walk(parent)? else { return Ok(()) };
+        let above = walked.last().map_or(Some(self.image), |(_, view)| view.as_ref());
+        if above.map(|above| above.child(name)).transpose()?.flatten().is_some() {
             return Ok(());
         }
-        walked.push((place.clone(), view));
+        self.make_directories(&walked)?;
+        let place = self.diff.join(parent).join(name);
+        if place.symlink_metadata().is_ok() { Ok(()) } else { make(&place, node) }
     }
-    let above = walked.last().map_or(Some(image), |(_, view)| view.as_ref());
-    if above.map(|above| above.child(name)).transpose()?.flatten().is_some() {
-        return Ok(());
+
+    /// The directories on the way to `path`, itself included. `None` when the image has something
+    /// else than a directory there.
+    fn walk(&self, path: &Path) -> io::Result<Option<Vec<Step>>> {
+        let mut walked: Vec<Step> = Vec::new();
+        let mut place = self.diff.to_owned();
+        for name in path {
+            place.push(name);
+            let above = walked.last().map_or(Some(self.image), |(_, view)| view.as_ref());
+            let view = above.map(|above| above.child(name)).transpose()?.flatten();
+            if view.as_ref().is_some_and(|view| !view.metadata.is_dir()) {
+                return Ok(None);
+            }
+            walked.push((place.clone(), view));
+        }
+        Ok(Some(walked))
     }
-    for (place, view) in &walked {
-        if !place.is_dir() {
+
+    fn make_directories(&self, walked: &[Step]) -> io::Result<()> {
+        for (place, view) in walked.iter().filter(|(place, _)| !place.is_dir()) {
             make(place, &Node::Directory)?;
             if let Some(view) = view {
-                copy_attributes(view, place)?;
+                self.copy_attributes(view, place)?;
             }
         }
+        Ok(())
     }
-    let place = place.join(name);
-    if place.symlink_metadata().is_ok() { Ok(()) } else { make(&place, node) }
+
+    /// A directory in an upper layer hides the attributes of the one below: they must be the same.
+    fn copy_attributes(&self, from: &View, to: &Path) -> io::Result<()> {
+        let Some(path) = self.listed(from) else { return Ok(()) };
+        let metadata = fs::symlink_metadata(path)?;
+        chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+        fs::set_permissions(to, metadata.permissions())?;
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let parent = fs::File::open(parent)?;
+        for (key, value) in tree::xattrs(parent.as_fd(), name)? {
+            if !key.to_string_lossy().starts_with("trusted.overlay.") {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::lsetxattr(to, key.as_os_str(), &value, flags)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_times(&self, image: Option<&View>, place: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(place)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let below = image.map(|image| image.child(&entry.file_name())).transpose()?;
+                self.restore_times(below.flatten().as_ref(), &entry.path())?;
+            }
+        }
+        match image.and_then(|image| self.listed(image)) {
+            Some(path) => {
+                fs::File::open(place)?.set_modified(fs::symlink_metadata(path)?.modified()?)
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn make(place: &Path, node: &Node) -> io::Result<()> {
@@ -118,34 +198,5 @@ fn make(place: &Path, node: &Node) -> io::Result<()> {
             fs::set_permissions(place, fs::Permissions::from_mode(0o755))
         }
         Node::Link(target) => symlink(target, place),
-    }
-}
-
-/// A directory in an upper layer hides the attributes of the one below: they must be the same.
-fn copy_attributes(from: &View, to: &Path) -> io::Result<()> {
-    chown(to, Some(from.metadata.uid()), Some(from.metadata.gid()))?;
-    fs::set_permissions(to, from.metadata.permissions())?;
-    let Some(path) = from.path() else { return Ok(()) };
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    let parent = fs::File::open(parent)?;
-    for (key, value) in tree::xattrs(parent.as_fd(), name)? {
-        if !key.to_string_lossy().starts_with("trusted.overlay.") {
-            rustix::fs::lsetxattr(to, key.as_os_str(), &value, rustix::fs::XattrFlags::empty())?;
-        }
-    }
-    Ok(())
-}
-
-fn restore_times(image: Option<&View>, place: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(place)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            let below = image.map(|image| image.child(&entry.file_name())).transpose()?.flatten();
-            restore_times(below.as_ref(), &entry.path())?;
-        }
-    }
-    match image {
-        Some(image) => fs::File::open(place)?.set_modified(image.metadata.modified()?),
-        None => Ok(()),
     }
 }

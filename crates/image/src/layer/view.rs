@@ -28,9 +28,9 @@ impl View {
         Ok(Some(Self { metadata: fs::symlink_metadata(top)?, sources: layers }))
     }
 
-    /// The topmost real path of this place.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.sources.first().map(PathBuf::as_path)
+    /// The real paths of this place, topmost first.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     /// The entry `name` of this directory.

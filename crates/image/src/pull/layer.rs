@@ -150,7 +150,7 @@ pub(crate) fn unpack_layer(
             "wrong diff id calculated on extraction {actual}, the image config has {layer}"
         )));
     }
-    unpacking.finish(unpacked.disk_size);
+    unpacking.finish(unpacked.disk_size, &unpacked.implied);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Containers' writable layers: made, looked up, compared with their image, thrown away.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use davit_types::{ContainerId, Context as _, Error, Result};
 
 use super::record::{Sync, write_file};
 use super::trash::random_name;
-use super::{ImageStore, Inner, Unpacking};
+use super::{ImageStore, Inner, LayerRecord, Unpacking};
 use crate::image::{Change, ContainerLayer, Image, LayerId};
 use crate::layer;
 
@@ -175,12 +175,12 @@ impl ImageStore {
         let lower: Vec<LayerId> = layers.iter().rev().cloned().collect();
         let unpacking = Unpacking::begin(&self.inner, &id)?;
         let diff = unpacking.diff();
-        layer::make_init_layer(&diff, self.inner.diffs(&lower))
+        layer::make_init_layer(&diff, self.inner.diffs(&lower), self.inner.implied(&lower))
             .context(|| format!("make init layer {}", diff.display()))?;
         let size = fs::File::open(&diff)
             .and_then(|diff| layer::disk_size(diff.as_fd()))
             .context(|| format!("measure {}", diff.display()))?;
-        unpacking.finish(size);
+        unpacking.finish(size, &[]);
         let staged = self.inner.stage_layers(std::slice::from_ref(&id))?;
         self.inner.sync_file_system()?;
         self.inner.publish_layers(&staged)?;
@@ -191,6 +191,17 @@ impl ImageStore {
 impl Inner {
     fn diffs(&self, layers: &[LayerId]) -> Vec<PathBuf> {
         layers.iter().map(|layer| self.paths.layer(layer).join("diff")).collect()
+    }
+
+    /// The directories below the `diff`s that the layers' tars don't list.
+    fn implied(&self, layers: &[LayerId]) -> BTreeSet<PathBuf> {
+        let state = self.state();
+        let records = layers.iter().filter_map(|layer| state.layers.get(layer));
+        let below = |record: &LayerRecord| {
+            let diff = self.paths.layer(&record.id).join("diff");
+            record.implied().map(|path| diff.join(path)).collect::<Vec<_>>()
+        };
+        records.flat_map(below).collect()
     }
 
     /// The layers that a container's `lower` file names.

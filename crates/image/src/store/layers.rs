@@ -1,7 +1,9 @@
 //! Layers on disk: making room for one, publishing them, deleting them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,7 +68,8 @@ impl Unpacking {
     /// Records the layer, then makes its empty directory.
     pub(crate) fn begin(inner: &Arc<Inner>, id: &LayerId) -> Result<Self> {
         let link = random_name().context(|| "name a layer")?;
-        let record = LayerRecord { id: id.clone(), link, size: 0, complete: false };
+        let record =
+            LayerRecord { id: id.clone(), link, size: 0, complete: false, implied: Vec::new() };
         inner.layers.write(id.directory(), &record)?;
         let unpacking = Self { inner: Arc::clone(inner), record, finished: false };
         let directory = inner.paths.layer(id);
@@ -83,10 +86,21 @@ impl Unpacking {
     }
 
     /// Everything is unpacked: the layer can be used, and published once it is synced.
-    pub(crate) fn finish(mut self, size: u64) {
+    pub(crate) fn finish(mut self, size: u64, implied: &[PathBuf]) {
         self.finished = true;
         self.record.size = size;
+        let latin_1 =
+            |path: &PathBuf| path.as_os_str().as_bytes().iter().map(|&b| char::from(b)).collect();
+        self.record.implied = implied.iter().map(latin_1).collect();
         self.inner.state_mut().layers.insert(self.record.id.clone(), self.record.clone());
+    }
+}
+
+impl LayerRecord {
+    /// The directories that its tar does not list.
+    pub(super) fn implied(&self) -> impl Iterator<Item = PathBuf> {
+        let bytes = |text: &String| text.chars().filter_map(|c| u8::try_from(c).ok()).collect();
+        self.implied.iter().map(move |text| OsString::from_vec(bytes(text)).into())
     }
 }
 

@@ -116,6 +116,10 @@ struct LayerRecord {
     size: u64,
     /// Everything is there and durable.
     complete: bool,
+    /// Directories that the layer's tar does not list, byte by byte as Latin-1. Their attributes are
+    /// those of a layer below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    implied: Vec<String>,
 }
 
 impl Inner {

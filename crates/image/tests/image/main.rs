@@ -9,6 +9,7 @@ mod bundle;
 mod damage;
 mod hostile;
 mod hosts;
+mod implied;
 mod pull;
 mod push;
 mod resume;
