@@ -75,6 +75,7 @@ const ENGINES: &[Package] = &[
     package("dockerd", "docker.io", "runs containers with our runtime"),
     package("podman", "podman", "runs containers with our runtime"),
     package("conmon", "conmon", "stays beside Podman's containers"),
+    package("umoci", "umoci", "unpacks images, to compare trees with"),
     package("libgpgme.so.11", "libgpgme11", "a library of Podman's"),
     package("libassuan.so.0", "libassuan0", "a library of Podman's"),
     package("libsubid.so.4", "libsubid4", "a library of Podman's"),

@@ -31,5 +31,6 @@ mod runtimes;
 mod storage;
 mod strays;
 mod survival;
+mod unpacked;
 mod user_networks;
 mod volumes;
