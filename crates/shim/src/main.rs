@@ -28,6 +28,9 @@ use std::process::ExitCode;
 use davit_monitor::rotate;
 use davit_types::{Context, Error, Result};
 
+#[global_allocator]
+static ALLOCATOR: davit_sys::heap::Allocator = davit_sys::heap::Allocator;
+
 /// The name under which the daemon knows the program.
 const NAME: &str = "davit-shim";
 

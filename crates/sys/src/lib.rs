@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clone;
 pub mod epoll;
 pub mod fdpass;
+pub mod heap;
 pub mod inotify;
 pub mod mount;
 pub mod namespace;

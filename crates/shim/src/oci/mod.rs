@@ -58,6 +58,7 @@ pub(crate) struct Host<'a> {
 /// Runs the verb of `args`.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let sealed = seal(args);
+    davit_sys::heap::begin();
     let args = cli::normalise(args);
     let cli = match Cli::try_parse_from(std::iter::once("davit-runc".into()).chain(args.clone())) {
         Ok(cli) => cli,
